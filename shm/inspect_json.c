@@ -1,0 +1,42 @@
+/* JSON pieces that several commands print. */
+#include "shm/inspect.h"
+#include <stdio.h>
+
+json_t *inspect_json_integer(uint64_t value)
+{
+    /* JSON integers end at 2^63 - 1 here; only a damaged segment has larger ones. */
+    return json_integer((json_int_t)min_u64(value, INT64_MAX));
+}
+
+json_t *inspect_json_text(const char *text)
+{
+    char printable[ERROR_BYTES];
+    inspect_printable(printable, sizeof(printable), text);
+    return json_string(printable);
+}
+
+json_t *inspect_json_age(uint64_t now_ns, uint64_t then_ns)
+{
+    return then_ns == 0 ? json_null() : inspect_json_integer(inspect_age_ns(now_ns, then_ns));
+}
+
+json_t *inspect_json_process(const struct inspect_process *process, uint64_t now_ns)
+{
+    const struct process_view *view = &process->view;
+    return json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:o}", "state",
+                     inspect_process_state(process->state), "pid", (int)view->pid, "alive",
+                     process->alive, "started_age_ns", inspect_json_age(now_ns, view->started_ns),
+                     "heartbeat_age_ns", inspect_json_age(now_ns, view->heartbeat_ns),
+                     "last_batch_age_ns", inspect_json_age(now_ns, view->last_batch_ns),
+                     "description", inspect_json_text(view->description), "last_words",
+                     inspect_json_text(view->last_words));
+}
+
+int inspect_json_print(json_t *json)
+{
+    CHECK(json); /* NULL: no memory, or a json_pack() that does not fit its arguments */
+    json_dumpf(json, stdout, JSON_COMPACT);
+    printf("\n");
+    json_decref(json);
+    return INSPECT_EXIT_OK;
+}
