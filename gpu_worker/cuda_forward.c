@@ -1,0 +1,427 @@
+/* What a forward pass is made of, in the order of the card's stream. */
+#include "gpu_worker/cuda_engine.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "gpu_worker/cuda_error.h"
+#include "gpu_worker/cuda_tune.h"
+
+/* A queue of work that stops at its first error. */
+struct queue {
+    struct encoder *encoder;
+    uint32_t bucket, n_rows;
+    int result;
+    char *error; /* (ERROR_BYTES) */
+};
+
+static void queued(struct queue *queue, cudaError_t status, const char *what)
+{
+    if (queue->result == 0)
+        queue->result = cuda_check(status, what, queue->error);
+}
+
+static void gemm(struct queue *queue, enum cuda_gemm_index index, void *y, const void *x,
+                 const void *weight, const void *bias)
+{
+    const struct cuda_gemm_operands operands = {y, x, weight, bias, NULL, NULL};
+    if (queue->result == 0)
+        queue->result =
+            cuda_gemm_enqueue(&queue->encoder->gemm_context, &queue->encoder->gemms[index],
+                              &operands, queue->bucket, queue->error);
+}
+
+/* ---- what a body's GEMM reads: elements or, with fp8, codes ---- */
+
+/* With fp8 the context has no use as elements, so its region holds the codes. */
+static void *codes_of(const struct encoder *e, enum model_product product)
+{
+    const struct cuda_activations *a = &e->activations;
+    void *const codes[MODEL_PRODUCT_COUNT] = {
+        [MODEL_PRODUCT_QKV] = a->x_codes,
+        [MODEL_PRODUCT_ATTENTION_OUTPUT] = a->context,
+        [MODEL_PRODUCT_FFN_IN] = a->x_codes,
+        [MODEL_PRODUCT_FFN_OUT] = a->ffn_codes,
+    };
+    return codes[product];
+}
+
+/* Where a kernel puts the codes that a product of `layer` reads next. */
+static struct fp8_output codes_for(const struct encoder *e, uint32_t layer,
+                                   enum model_product product)
+{
+    if (e->fp8 == NULL)
+        return (struct fp8_output){NULL, 0.0f};
+    return (struct fp8_output){codes_of(e, product), 1.0f / e->fp8->scales[layer][product].input};
+}
+
+static const struct fp8_output NO_CODES;
+
+/* The operands of a product of `layer`, whose elements are x. */
+static struct cuda_gemm_operands operands_of(const struct encoder *e, uint32_t layer,
+                                             enum model_product product, void *y, const void *x,
+                                             const struct cuda_linear *linear)
+{
+    struct cuda_gemm_operands operands = {.y = y, .x = x, linear->weight, linear->bias, NULL, NULL};
+    if (e->fp8 != NULL) {
+        const struct cuda_fp8_scales *scales =
+            &e->fp8->device_scales[layer * MODEL_PRODUCT_COUNT + product];
+        operands.x = codes_of(e, product);
+        operands.x_scale = &scales->input;
+        operands.weight_scale = &scales->weight;
+    }
+    return operands;
+}
+
+/* A product of the body. An encoder that calibrates looks at its input first. */
+static void multiply(struct queue *queue, enum cuda_gemm_index index, uint32_t layer,
+                     enum model_product product, void *y, const void *x,
+                     const struct cuda_linear *linear)
+{
+    const struct encoder *e = queue->encoder;
+    const struct cuda_gemm_operands operands = operands_of(e, layer, product, y, x, linear);
+    if (e->recording.path != NULL && queue->result == 0)
+        queued(
+            queue,
+            e->kernels->record_amax(e->recording.amax_bits + layer * MODEL_PRODUCT_COUNT + product,
+                                    x, &e->batch, queue->n_rows, e->gemms[index].in_dim, e->stream),
+            "record_amax");
+    if (queue->result == 0)
+        queue->result = cuda_gemm_enqueue(&e->gemm_context, &e->gemms[index], &operands,
+                                          queue->bucket, queue->error);
+}
+
+/* ---- the layers ---- */
+
+static void layernorm(struct queue *queue, void *x, struct fp8_output also,
+                      const struct cuda_norm *norm)
+{
+    const struct encoder *e = queue->encoder;
+    const struct norm_weights weights = {norm->weight, norm->bias, e->config.layer_norm_eps};
+    if (queue->result == 0)
+        queued(queue,
+               e->kernels->layernorm(x, also, &weights, queue->n_rows, e->config.hidden_dim,
+                                     e->stream),
+               "layernorm");
+}
+
+/* The FFN's activation, between its products. ReLU rides on the first, or on the making of codes;
+ * the exact GELU is a pass of its own, or our GEMM's epilogue. */
+static void activate(struct queue *queue, void *hidden, struct fp8_output codes)
+{
+    const struct encoder *e = queue->encoder;
+    const uint64_t n_elements = (uint64_t)queue->n_rows * e->config.ffn_dim;
+    if (queue->result != 0)
+        return;
+    if (e->config.activation == MODEL_GELU && !e->own_ffn)
+        queued(queue, e->kernels->gelu(hidden, codes, n_elements, e->stream), "gelu");
+    else if (codes.codes != NULL)
+        queued(queue, e->kernels->quantize(codes, hidden, 0.0f, n_elements, e->stream), "quantize");
+}
+
+static void own_ffn_in(struct queue *queue, const struct cuda_layer *layer, const void *x,
+                       void *hidden)
+{
+    const struct encoder *e = queue->encoder;
+    if (queue->result == 0)
+        queued(queue,
+               e->kernels->gemm(hidden, x, layer->ffn_in.weight, layer->ffn_in.bias, GEMM_GELU,
+                                queue->n_rows, e->config.ffn_dim, e->config.hidden_dim, e->stream),
+               "our FFN GEMM");
+}
+
+/* One whole layer, for every token. The GEMMs after attention and FFN add to x: the residual. */
+static void layer_forward(struct queue *queue, uint32_t i)
+{
+    const struct encoder *e = queue->encoder;
+    const struct cuda_activations *a = &e->activations;
+    const struct cuda_layer *layer = &e->weights.layers[i];
+    multiply(queue, CUDA_GEMM_qkv, i, MODEL_PRODUCT_QKV, a->qkv, a->x, &layer->qkv);
+    if (queue->result == 0)
+        queued(queue,
+               e->kernels->attention(a->context, codes_for(e, i, MODEL_PRODUCT_ATTENTION_OUTPUT),
+                                     a->qkv, &e->batch, queue->n_rows, e->config.hidden_dim,
+                                     e->config.n_heads, e->stream),
+               "attention");
+    multiply(queue, CUDA_GEMM_attention_output, i, MODEL_PRODUCT_ATTENTION_OUTPUT, a->x, a->context,
+             &layer->attention_output);
+    layernorm(queue, a->x, codes_for(e, i, MODEL_PRODUCT_FFN_IN), &layer->attention_norm);
+    if (e->own_ffn)
+        own_ffn_in(queue, layer, a->x, a->ffn);
+    else
+        multiply(queue, CUDA_GEMM_ffn_in, i, MODEL_PRODUCT_FFN_IN, a->ffn, a->x, &layer->ffn_in);
+    activate(queue, a->ffn, codes_for(e, i, MODEL_PRODUCT_FFN_OUT));
+    multiply(queue, CUDA_GEMM_ffn_out, i, MODEL_PRODUCT_FFN_OUT, a->x, a->ffn, &layer->ffn_out);
+    layernorm(queue, a->x, codes_for(e, i + 1, MODEL_PRODUCT_QKV), &layer->output_norm);
+}
+
+static void embed(struct queue *queue)
+{
+    const struct encoder *e = queue->encoder;
+    const struct cuda_weights *w = &e->weights;
+    const struct embedding_tables tables = {w->word_embeddings,    w->position_embeddings,
+                                            w->type_embeddings,    e->config.vocab_size,
+                                            e->config.n_positions, e->config.n_types};
+    const struct norm_weights norm = {w->embeddings_norm.weight, w->embeddings_norm.bias,
+                                      e->config.layer_norm_eps};
+    queued(queue,
+           e->kernels->embed_layernorm(e->activations.x, codes_for(e, 0, MODEL_PRODUCT_QKV),
+                                       &e->batch, &tables, &norm, queue->n_rows,
+                                       e->config.hidden_dim, e->stream),
+           "embed_layernorm");
+}
+
+static void *row_of(const struct encoder *encoder, void *matrix, uint32_t row, uint32_t columns)
+{
+    return (char *)matrix + (uint64_t)row * columns * encoder->kernels->element_bytes;
+}
+
+/* Where the last layer's keys and values begin in its fused weights: behind the hidden_dim rows of
+ * the query. With fp8 these weights are codes, in a place of their own. */
+static struct cuda_linear key_value_of_last(const struct encoder *e)
+{
+    const struct cuda_layer *layer = &e->weights.layers[e->config.n_layers - 1];
+    const uint32_t hidden_dim = e->config.hidden_dim;
+    return (struct cuda_linear){e->fp8 != NULL
+                                    ? layer->key_value_codes
+                                    : row_of(e, layer->qkv.weight, hidden_dim, hidden_dim),
+                                row_of(e, layer->qkv.bias, hidden_dim, 1)};
+}
+
+int cuda_forward_body(struct encoder *encoder, uint32_t bucket, char error[ERROR_BYTES])
+{
+    struct queue queue = {encoder, bucket, encoder->tokens.rows[bucket], 0, error};
+    const struct cuda_activations *a = &encoder->activations;
+    const uint32_t last = encoder->config.n_layers - 1;
+    const struct cuda_linear key_value = key_value_of_last(encoder);
+    embed(&queue);
+    for (uint32_t i = 0; i < last; i++)
+        layer_forward(&queue, i);
+    multiply(&queue, CUDA_GEMM_key_value, last, MODEL_PRODUCT_QKV, a->qkv, a->x, &key_value);
+    return queue.result;
+}
+
+/* The last layer's attention, for the [CLS] rows only. */
+static void cls_attention(struct queue *queue, const struct cuda_layer *layer)
+{
+    const struct encoder *e = queue->encoder;
+    const struct cuda_activations *a = &e->activations;
+    queued(queue,
+           e->kernels->gather_cls(a->cls_x, a->x, &e->batch, queue->n_rows, e->config.hidden_dim,
+                                  e->stream),
+           "gather_cls");
+    gemm(queue, CUDA_GEMM_cls_query, a->cls_query, a->cls_x, layer->qkv.weight, layer->qkv.bias);
+    if (queue->result == 0)
+        queued(queue,
+               e->kernels->attention_cls(a->cls_context, a->cls_query, a->qkv, &e->batch,
+                                         queue->n_rows, e->config.hidden_dim, e->config.n_heads,
+                                         e->stream),
+               "attention_cls");
+    gemm(queue, CUDA_GEMM_cls_attention_output, a->cls_x, a->cls_context,
+         layer->attention_output.weight, layer->attention_output.bias);
+    layernorm(queue, a->cls_x, NO_CODES, &layer->attention_norm);
+}
+
+static void cls_ffn(struct queue *queue, const struct cuda_layer *layer)
+{
+    const struct cuda_activations *a = &queue->encoder->activations;
+    if (queue->encoder->own_ffn)
+        own_ffn_in(queue, layer, a->cls_x, a->cls_ffn);
+    else
+        gemm(queue, CUDA_GEMM_cls_ffn_in, a->cls_ffn, a->cls_x, layer->ffn_in.weight,
+             layer->ffn_in.bias);
+    activate(queue, a->cls_ffn, NO_CODES);
+    gemm(queue, CUDA_GEMM_cls_ffn_out, a->cls_x, a->cls_ffn, layer->ffn_out.weight,
+         layer->ffn_out.bias);
+    layernorm(queue, a->cls_x, NO_CODES, &layer->output_norm);
+}
+
+static void classify(struct queue *queue)
+{
+    const struct encoder *e = queue->encoder;
+    const struct cuda_weights *w = &e->weights;
+    const enum pooler_activation activation =
+        e->config.architecture == MODEL_BERT ? POOLER_TANH : POOLER_RELU;
+    gemm(queue, CUDA_GEMM_pooler, e->activations.pooled, e->activations.cls_x, w->pooler_weight,
+         NULL);
+    if (queue->result == 0)
+        queued(queue,
+               e->kernels->classify(cuda_plan_device_address(&e->mapped_plan, e->logits),
+                                    e->logits_stride, e->activations.pooled, w->pooler_bias,
+                                    w->classifier_weight, w->classifier_bias, activation, &e->batch,
+                                    queue->n_rows, e->config.hidden_dim, e->config.n_labels,
+                                    e->stream),
+               "classify");
+}
+
+int cuda_forward_tail(struct encoder *encoder, uint32_t bucket, char error[ERROR_BYTES])
+{
+    struct queue queue = {encoder, bucket, encoder->sequences.rows[bucket], 0, error};
+    const struct cuda_layer *layer = &encoder->weights.layers[encoder->config.n_layers - 1];
+    cls_attention(&queue, layer);
+    cls_ffn(&queue, layer);
+    classify(&queue);
+    return queue.result;
+}
+
+/* ---- the GEMMs ---- */
+
+static struct cuda_gemm plain_gemm(const struct encoder *e, const char *name,
+                                   const struct cuda_buckets *buckets, uint32_t out_dim,
+                                   uint32_t in_dim)
+{
+    return (struct cuda_gemm){.name = name,
+                              .out_dim = out_dim,
+                              .in_dim = in_dim,
+                              .epilogue = CUBLASLT_EPILOGUE_BIAS,
+                              .x_type = e->gemm_context.element_type,
+                              .y_type = e->gemm_context.element_type,
+                              .buckets = buckets};
+}
+
+void cuda_forward_describe_gemms(struct encoder *encoder)
+{
+    const uint32_t hidden = encoder->config.hidden_dim, ffn_dim = encoder->config.ffn_dim;
+    const uint32_t dims[CUDA_GEMM_COUNT][2] = {
+        [CUDA_GEMM_qkv] = {3 * hidden, hidden},
+        [CUDA_GEMM_key_value] = {2 * hidden, hidden},
+        [CUDA_GEMM_attention_output] = {hidden, hidden},
+        [CUDA_GEMM_ffn_in] = {ffn_dim, hidden},
+        [CUDA_GEMM_ffn_out] = {hidden, ffn_dim},
+        [CUDA_GEMM_cls_query] = {hidden, hidden},
+        [CUDA_GEMM_cls_attention_output] = {hidden, hidden},
+        [CUDA_GEMM_cls_ffn_in] = {ffn_dim, hidden},
+        [CUDA_GEMM_cls_ffn_out] = {hidden, ffn_dim},
+        [CUDA_GEMM_pooler] = {hidden, hidden},
+    };
+    struct cuda_gemm *gemms = encoder->gemms;
+#define CUDA_GEMM_DESCRIBE(name, rows)                                   \
+    gemms[CUDA_GEMM_##name] = plain_gemm(encoder, #name, &encoder->rows, \
+                                         dims[CUDA_GEMM_##name][0], dims[CUDA_GEMM_##name][1]);
+    CUDA_GEMMS(CUDA_GEMM_DESCRIBE)
+    gemms[CUDA_GEMM_attention_output].beta = gemms[CUDA_GEMM_ffn_out].beta = 1.0f;
+    gemms[CUDA_GEMM_cls_attention_output].beta = gemms[CUDA_GEMM_cls_ffn_out].beta = 1.0f;
+    if (encoder->config.activation == MODEL_RELU)
+        gemms[CUDA_GEMM_ffn_in].epilogue = gemms[CUDA_GEMM_cls_ffn_in].epilogue =
+            CUBLASLT_EPILOGUE_RELU_BIAS;
+    gemms[CUDA_GEMM_pooler].epilogue = CUBLASLT_EPILOGUE_DEFAULT; /* the head adds its bias */
+    gemms[CUDA_GEMM_pooler].y_type = CUDA_R_32F;
+    for (uint32_t i = CUDA_GEMM_qkv; encoder->fp8 != NULL && i <= CUDA_GEMM_ffn_out; i++) {
+        gemms[i].x_type = CUDA_R_8F_E4M3;
+        gemms[i].epilogue = CUBLASLT_EPILOGUE_BIAS;
+    }
+}
+
+/* Fills an input with something that is neither constant nor sorted: the word embeddings, over and
+ * over, which are there already and are of the right size. */
+static int fill_trial_input(struct encoder *encoder, void *x, uint64_t bytes,
+                            char error[ERROR_BYTES])
+{
+    const uint64_t table_bytes = (uint64_t)encoder->config.vocab_size * encoder->config.hidden_dim *
+                                 encoder->kernels->element_bytes;
+    int result = 0;
+    for (uint64_t filled = 0; result == 0 && filled < bytes; filled += table_bytes)
+        result = cuda_check(cudaMemcpyAsync((char *)x + filled, encoder->weights.word_embeddings,
+                                            min_u64(bytes - filled, table_bytes),
+                                            cudaMemcpyDeviceToDevice, encoder->stream),
+                            "filling a trial's input", error);
+    return result;
+}
+
+/* The same as codes, where the GEMM reads them. */
+static int fill_trial_codes(struct encoder *encoder, const struct cuda_gemm_operands *operands,
+                            const void *x, uint64_t n_elements, char error[ERROR_BYTES])
+{
+    const struct fp8_output codes = {(void *)operands->x,
+                                     1.0f / encoder->fp8->scales[0][MODEL_PRODUCT_QKV].input};
+    return cuda_check(encoder->kernels->quantize(codes, x, -INFINITY, n_elements, encoder->stream),
+                      "filling a trial's input", error);
+}
+
+static struct cuda_tune_key tune_key(const struct encoder *e)
+{
+    struct cuda_tune_key key = {
+        .compute_capability = (uint32_t)e->compute_capability,
+        .n_multiprocessors = (uint32_t)e->n_multiprocessors,
+        .driver_version = (uint32_t)e->driver_version,
+        .cublas_version = (uint32_t)e->gemm_context.blas.version,
+        .element_type = e->fp8 != NULL ? CUDA_R_8F_E4M3 : e->gemm_context.element_type,
+        .compute_type = e->gemm_context.compute_type,
+        .workspace_bytes = CUDA_GEMM_WORKSPACE_BYTES,
+        .architecture = e->config.architecture,
+        .hidden_dim = e->config.hidden_dim,
+        .n_layers = e->config.n_layers,
+        .n_heads = e->config.n_heads,
+        .ffn_dim = e->config.ffn_dim,
+        .activation = e->config.activation,
+        .max_tokens = e->max_tokens,
+        .max_sequences = e->max_sequences,
+    };
+    memcpy(key.card, e->device_name, strnlen(e->device_name, sizeof key.card));
+    return key;
+}
+
+/* What a GEMM of the first layer is tried on, by its elements: with fp8 the body's read codes,
+ * which lie elsewhere. The tail's are tried in the body's larger buffers: more rows to compare.
+ * With fp8 a layer's weights may be codes, and the tail's GEMMs want elements: the last layer's. */
+static void trial_operands(const struct encoder *e, struct cuda_gemm_operands elements[],
+                           struct cuda_gemm_operands operands[])
+{
+    const struct cuda_activations *a = &e->activations;
+    const uint32_t last = e->config.n_layers - 1;
+    const struct cuda_layer *first = &e->weights.layers[0];
+    const struct cuda_layer *layer = &e->weights.layers[e->fp8 != NULL ? last : 0];
+    const struct cuda_linear key_value = key_value_of_last(e);
+    const struct cuda_gemm_operands all[CUDA_GEMM_COUNT] = {
+        [CUDA_GEMM_qkv] = {a->qkv, a->x, first->qkv.weight, first->qkv.bias},
+        [CUDA_GEMM_key_value] = {a->qkv, a->x, key_value.weight, key_value.bias},
+        [CUDA_GEMM_attention_output] = {a->context, a->x, first->attention_output.weight,
+                                        first->attention_output.bias},
+        [CUDA_GEMM_ffn_in] = {a->ffn, a->x, first->ffn_in.weight, first->ffn_in.bias},
+        [CUDA_GEMM_ffn_out] = {a->x, a->ffn, first->ffn_out.weight, first->ffn_out.bias},
+        [CUDA_GEMM_cls_query] = {a->qkv, a->x, layer->qkv.weight, layer->qkv.bias},
+        [CUDA_GEMM_cls_attention_output] = {a->context, a->x, layer->attention_output.weight,
+                                            layer->attention_output.bias},
+        [CUDA_GEMM_cls_ffn_in] = {a->ffn, a->x, layer->ffn_in.weight, layer->ffn_in.bias},
+        [CUDA_GEMM_cls_ffn_out] = {a->x, a->ffn, layer->ffn_out.weight, layer->ffn_out.bias},
+        [CUDA_GEMM_pooler] = {a->qkv, a->x, e->weights.pooler_weight, NULL},
+    };
+    memcpy(elements, all, sizeof all);
+    memcpy(operands, all, sizeof all);
+    for (uint32_t i = CUDA_GEMM_qkv; e->fp8 != NULL && i <= CUDA_GEMM_ffn_out; i++) {
+        const struct cuda_fp8_scales *scales = &e->fp8->device_scales[last * MODEL_PRODUCT_COUNT];
+        operands[i].x = i == CUDA_GEMM_ffn_out ? a->ffn_codes : a->x_codes;
+        operands[i].x_scale = &scales->input; /* any will do: bits are compared, not values */
+        operands[i].weight_scale = &scales->weight;
+    }
+}
+
+int cuda_forward_choose_gemms(struct encoder *encoder, char error[ERROR_BYTES])
+{
+    struct cuda_gemm_operands elements[CUDA_GEMM_COUNT], operands[CUDA_GEMM_COUNT];
+    const uint32_t x_rows = cuda_buckets_largest(&encoder->tokens);
+    const struct cuda_tune_key key = tune_key(encoder);
+    const char *path = encoder->tune_path;
+    trial_operands(encoder, elements, operands);
+    const bool loaded = path != NULL && cuda_tune_load(path, &key, &encoder->gemm_context,
+                                                       encoder->gemms, operands, CUDA_GEMM_COUNT);
+    bool keep = loaded;
+    int result = 0;
+    for (uint32_t i = 0; result == 0 && i < CUDA_GEMM_COUNT; i++) {
+        const struct cuda_gemm *g = &encoder->gemms[i];
+        const uint64_t n_elements = (uint64_t)x_rows * g->in_dim;
+        if (loaded && cuda_gemm_can_be_captured(&encoder->gemm_context, g, &operands[i]))
+            continue;
+        keep = false;
+        result = fill_trial_input(encoder, (void *)elements[i].x,
+                                  n_elements * encoder->kernels->element_bytes, error);
+        if (result == 0 && g->x_type == CUDA_R_8F_E4M3)
+            result = fill_trial_codes(encoder, &operands[i], elements[i].x, n_elements, error);
+        if (result == 0)
+            result = cuda_gemm_choose(&encoder->gemm_context, &encoder->gemms[i], &operands[i],
+                                      x_rows, path != NULL, error);
+    }
+    if (result == 0 && path != NULL && !keep)
+        cuda_tune_save(path, &key, encoder->gemms, CUDA_GEMM_COUNT);
+    return result;
+}

@@ -1,0 +1,207 @@
+/* The start, in the order of its phases: the card and its memory; the weights, cuBLASLt beside
+ * them; the choice of algorithms; a first text. What is slow and not needed for an answer comes
+ * after it (cuda_graphs.h). */
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gpu_worker/cuda_batch.h"
+#include "gpu_worker/cuda_engine.h"
+#include "gpu_worker/cuda_error.h"
+
+#define COMPUTE_CAPABILITY_MIN 8 /* mma.m16n8k16 and cp.async */
+
+static int open_device(struct encoder *e, char error[ERROR_BYTES])
+{
+    struct cudaDeviceProp properties;
+    int n_devices;
+    int result = cuda_check(cudaGetDeviceCount(&n_devices), "the search for a GPU", error);
+    if (result == 0)
+        result = cuda_check(cudaSetDevice(0), "the opening of GPU 0", error);
+    if (result == 0)
+        result = cuda_check(cudaGetDeviceProperties(&properties, 0), "the look at GPU 0", error);
+    if (result == 0)
+        result =
+            cuda_check(cudaDriverGetVersion(&e->driver_version), "the driver's version", error);
+    if (result != 0)
+        return result;
+    if (properties.major < COMPUTE_CAPABILITY_MIN) {
+        snprintf(error, ERROR_BYTES,
+                 "%.64s has compute capability %d.%d, weir needs %d.0 or newer: use --backend cpu",
+                 properties.name, properties.major, properties.minor, COMPUTE_CAPABILITY_MIN);
+        return -ENODEV;
+    }
+    e->compute_capability = 10 * properties.major + properties.minor;
+    if (e->fp8 != NULL && e->compute_capability < CUDA_FP8_COMPUTE_MIN) {
+        snprintf(error, ERROR_BYTES,
+                 "%.64s has compute capability %d.%d, --dtype fp8 needs 8.9 or newer: use --dtype "
+                 "float16",
+                 properties.name, properties.major, properties.minor);
+        return -ENODEV;
+    }
+    e->n_multiprocessors = properties.multiProcessorCount;
+    snprintf(e->device_name, sizeof e->device_name, "%.*s", (int)sizeof e->device_name - 1,
+             properties.name);
+    return cuda_check(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking),
+                      "the creation of a stream", error);
+}
+
+static void plan_activations(struct encoder *e)
+{
+    struct cuda_activations *a = &e->activations;
+    struct cuda_plan *plan = &e->device_plan;
+    const uint64_t bytes = e->kernels->element_bytes;
+    const uint64_t rows = cuda_buckets_largest(&e->tokens) * bytes;
+    const uint64_t cls_rows = cuda_buckets_largest(&e->sequences) * bytes;
+    const uint64_t hidden = e->config.hidden_dim, ffn = e->config.ffn_dim;
+    cuda_plan_add(plan, "activations", rows * hidden, &a->x);
+    cuda_plan_add(plan, "activations", rows * 3 * hidden, &a->qkv);
+    cuda_plan_add(plan, "activations", rows * hidden, &a->context);
+    cuda_plan_add(plan, "activations", rows * ffn, &a->ffn);
+    if (e->fp8 != NULL) {
+        cuda_plan_add(plan, "fp8 codes", cuda_buckets_largest(&e->tokens) * hidden, &a->x_codes);
+        cuda_plan_add(plan, "fp8 codes", cuda_buckets_largest(&e->tokens) * ffn, &a->ffn_codes);
+        cuda_plan_add(plan, "fp8 scales", CUDA_FP8_SCALE_BYTES(e->config.n_layers),
+                      (void **)&e->fp8->device_scales);
+    }
+    if (e->recording.path != NULL)
+        cuda_plan_add(plan, "calibration",
+                      sizeof(uint32_t) * MODEL_PRODUCT_COUNT * (uint64_t)e->config.n_layers,
+                      (void **)&e->recording.amax_bits);
+    cuda_plan_add(plan, "[CLS] activations", cls_rows * hidden, &a->cls_x);
+    cuda_plan_add(plan, "[CLS] activations", cls_rows * hidden, &a->cls_query);
+    cuda_plan_add(plan, "[CLS] activations", cls_rows * hidden, &a->cls_context);
+    cuda_plan_add(plan, "[CLS] activations", cls_rows * ffn, &a->cls_ffn);
+    cuda_plan_add(plan, "[CLS] activations",
+                  (uint64_t)cuda_buckets_largest(&e->sequences) * hidden * sizeof(float),
+                  (void **)&a->pooled);
+    if (e->gemm_context.own == NULL)
+        cuda_plan_add(plan, "cuBLASLt workspace", CUDA_GEMM_WORKSPACE_BYTES,
+                      &e->gemm_context.workspace);
+}
+
+/* Both plans, and the card's addresses of what the kernels share. */
+static int open_memory(struct encoder *e, const struct model *model, char error[ERROR_BYTES])
+{
+    struct cuda_plan *device = &e->device_plan, *mapped = &e->mapped_plan;
+    struct kernel_batch *batch = &e->batch;
+    batch->layout =
+        cuda_batch_layout(e->max_tokens, e->max_sequences, cuda_buckets_largest(&e->tokens));
+    e->logits_stride = (uint32_t)align_up_u64((uint64_t)e->max_sequences * e->config.n_labels, 16);
+    cuda_plan_init(device, "device memory");
+    cuda_weights_plan(&e->weights, model, e->kernels, e->fp8, device);
+    plan_activations(e);
+    cuda_plan_add(device, "descriptor", sizeof(uint32_t) * batch->layout.tokens,
+                  (void **)&batch->descriptor);
+    cuda_plan_add(device, "descriptor", sizeof(uint32_t), (void **)&batch->batches_done);
+    cuda_plan_add(device, "descriptor", sizeof(uint32_t), (void **)&batch->tickets);
+    cuda_plan_init(mapped, "mapped memory");
+    cuda_plan_add(mapped, "staging",
+                  sizeof(uint32_t) * BATCHES_IN_FLIGHT * (uint64_t)batch->layout.n_words,
+                  (void **)&e->staging);
+    cuda_plan_add(mapped, "signal", sizeof *e->signal, (void **)&e->signal);
+    cuda_plan_add(mapped, "logits", sizeof(float) * BATCHES_IN_FLIGHT * (uint64_t)e->logits_stride,
+                  (void **)&e->logits);
+    int result = cuda_plan_open_device(device, error);
+    if (result == 0)
+        result = cuda_plan_open_mapped(mapped, error);
+    if (result != 0)
+        return result;
+    batch->staging = cuda_plan_device_address(mapped, e->staging);
+    batch->signal = cuda_plan_device_address(mapped, e->signal);
+    cuda_plan_print(device);
+    cuda_plan_print(mapped);
+    return 0;
+}
+
+/* cuBLASLt takes half a second to load; it does so beside the upload of the weights. */
+struct blas_loader {
+    pthread_t thread;
+    struct encoder *encoder;
+    int result;
+    char error[ERROR_BYTES];
+};
+
+static void *load_blas(void *argument)
+{
+    struct blas_loader *loader = argument;
+    struct encoder *e = loader->encoder;
+    loader->result = cuda_check(cudaSetDevice(0), "the opening of GPU 0", loader->error);
+    if (loader->result == 0)
+        loader->result = cuda_blas_open(&e->gemm_context.blas, e->driver_version, loader->error);
+    return NULL;
+}
+
+static int load_weights_and_blas(struct encoder *e, const struct model *model,
+                                 char error[ERROR_BYTES])
+{
+    struct blas_loader loader = {.encoder = e};
+    const bool own = e->gemm_context.own != NULL;
+    if (!own && pthread_create(&loader.thread, NULL, load_blas, &loader) != 0) {
+        snprintf(error, ERROR_BYTES, "no thread can be started to load cuBLASLt");
+        return -EAGAIN;
+    }
+    int result = open_memory(e, model, error);
+    if (result == 0)
+        result = cuda_weights_upload(&e->weights, model, e->kernels, e->fp8, e->stream, error);
+    if (!own)
+        pthread_join(loader.thread, NULL);
+    if (result == 0 && loader.result != 0) {
+        memcpy(error, loader.error, ERROR_BYTES);
+        result = loader.result;
+    }
+    return result;
+}
+
+/* One text, kernel by kernel: loads what is loaded lazily, and shows that the card computes. */
+static int warm_up(struct encoder *e, char error[ERROR_BYTES])
+{
+    const uint32_t input_ids[1] = {0}, cu_seqlens[2] = {0, 1}, type_starts[1] = {1};
+    const struct batch batch = {input_ids, cu_seqlens, type_starts, 1, 1};
+    float *logits = malloc(sizeof(float) * e->config.n_labels);
+    int result = logits != NULL ? cuda_run(e, &batch, logits) : -ENOMEM;
+    for (uint32_t i = 0; result == 0 && i < e->config.n_labels; i++)
+        if (!isfinite(logits[i]))
+            result = -ERANGE;
+    if (result == -ERANGE)
+        snprintf(
+            error, ERROR_BYTES,
+            "the first forward pass gave no finite logits: the model overflows %s; use --dtype "
+            "bfloat16 or float32",
+            e->kernels->dtype);
+    else if (result != 0)
+        snprintf(error, ERROR_BYTES, "the first forward pass failed: see the log line before");
+    free(logits);
+    return result;
+}
+
+int cuda_start(struct encoder *e, const struct model *model, struct start_timer *timer,
+               char error[ERROR_BYTES])
+{
+    int result = open_device(e, error);
+    if (result != 0)
+        return result;
+    start_timer_end(timer, START_PHASE_DEVICE);
+    result = load_weights_and_blas(e, model, error);
+    if (result != 0)
+        return result;
+    start_timer_end(timer, START_PHASE_WEIGHTS);
+    e->gemm_context.stream = e->stream;
+    cuda_forward_describe_gemms(e);
+    if (e->gemm_context.own == NULL)
+        result = cuda_forward_choose_gemms(e, error);
+    if (result != 0)
+        return result;
+    start_timer_end(timer, START_PHASE_ALGORITHMS);
+    result = warm_up(e, error);
+    if (result != 0)
+        return result;
+    start_timer_end(timer, START_PHASE_FIRST_PASS);
+    result = cuda_recording_begin(&e->recording, &e->config, e->stream, error);
+    if (result == 0)
+        cuda_graphs_begin(e, timer);
+    return result;
+}

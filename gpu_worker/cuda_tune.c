@@ -1,0 +1,249 @@
+/* Reads and writes the tune file; see cuda_tune.h. */
+#include "gpu_worker/cuda_tune.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/log.h"
+
+#define PATH_MAX_BYTES 4096
+
+#define COUNT_FIELD(field, words) +1
+_Static_assert(sizeof(struct cuda_tune_key) == 128 + 4 * (CUDA_TUNE_KEY_FIELDS(COUNT_FIELD)),
+               "padding would make equal keys differ");
+_Static_assert(sizeof(struct cuda_tune_entry) == 80 &&
+                   sizeof(cublasLtMatmulAlgo_t) == sizeof(((struct cuda_tune_entry *)0)->algorithm),
+               "the entry's size is the file's");
+
+/* A file in memory. */
+struct image {
+    unsigned char *bytes;
+    size_t size;
+};
+
+static uint64_t checksum(const unsigned char *bytes, size_t size)
+{
+    return fnv1a_u64(FNV1A_START, bytes, size);
+}
+
+static uint32_t count_entries(const struct cuda_gemm *gemms, uint32_t n_gemms)
+{
+    uint32_t n_entries = 0;
+    for (uint32_t i = 0; i < n_gemms; i++)
+        n_entries += gemms[i].buckets->count;
+    return n_entries;
+}
+
+static size_t body_bytes(uint32_t n_entries)
+{
+    return sizeof(struct cuda_tune_header) + n_entries * sizeof(struct cuda_tune_entry);
+}
+
+static struct cuda_tune_entry entry_of(const struct cuda_gemm *gemm, uint32_t bucket)
+{
+    struct cuda_tune_entry entry = {
+        gemm->out_dim, gemm->in_dim, gemm->buckets->rows[bucket], gemm->epilogue, {0}};
+    memcpy(entry.algorithm, &gemm->algorithms[bucket], sizeof entry.algorithm);
+    return entry;
+}
+
+/* The file as this start would write it. NULL bytes: no memory. */
+static struct image image_make(const struct cuda_tune_key *key, const struct cuda_gemm *gemms,
+                               uint32_t n_gemms)
+{
+    struct cuda_tune_header header = {
+        .format = CUDA_TUNE_FORMAT, .n_entries = count_entries(gemms, n_gemms), .key = *key};
+    memcpy(header.magic, CUDA_TUNE_MAGIC, sizeof header.magic);
+    const size_t size = body_bytes(header.n_entries);
+    struct image image = {malloc(size + sizeof(uint64_t)), size + sizeof(uint64_t)};
+    if (image.bytes == NULL)
+        return image;
+    unsigned char *next = memcpy(image.bytes, &header, sizeof header);
+    next += sizeof header;
+    for (uint32_t i = 0; i < n_gemms; i++)
+        for (uint32_t bucket = 0; bucket < gemms[i].buckets->count; bucket++) {
+            const struct cuda_tune_entry entry = entry_of(&gemms[i], bucket);
+            memcpy(next, &entry, sizeof entry);
+            next += sizeof entry;
+        }
+    const uint64_t sum = checksum(image.bytes, size);
+    memcpy(next, &sum, sizeof sum);
+    return image;
+}
+
+/* ---- load ---- */
+
+/* Fills `bytes` with exactly `size` bytes of the file. 0, -errno, or -EMSGSIZE where it has another
+ * size. */
+static int read_exactly(const char *path, unsigned char *bytes, size_t size)
+{
+    struct stat status;
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0)
+        return -errno;
+    int result = fstat(file, &status) != 0 ? -errno : 0;
+    if (result == 0 && (!S_ISREG(status.st_mode) || (uint64_t)status.st_size != size))
+        result = -EMSGSIZE;
+    for (size_t done = 0; result == 0 && done < size;) {
+        const ssize_t n = read(file, bytes + done, size - done);
+        if (n <= 0)
+            result = n < 0 ? -errno : -EMSGSIZE;
+        else
+            done += (size_t)n;
+    }
+    close(file);
+    return result;
+}
+
+/* What differs between the file's key and this start's; NULL: nothing. */
+static const char *key_difference(const struct cuda_tune_key *theirs,
+                                  const struct cuda_tune_key *ours)
+{
+    if (memcmp(theirs->card, ours->card, sizeof ours->card) != 0)
+        return "card";
+#define COMPARE_FIELD(field, words)   \
+    if (theirs->field != ours->field) \
+        return words;
+    CUDA_TUNE_KEY_FIELDS(COMPARE_FIELD)
+    return NULL;
+}
+
+/* Takes an entry where it is of this GEMM and bucket, and cuBLASLt has such an algorithm for it. */
+static bool take_entry(const struct cuda_tune_entry *entry, const struct cuda_gemm_context *context,
+                       struct cuda_gemm *gemm, const struct cuda_gemm_operands *operands,
+                       uint32_t bucket)
+{
+    if (entry->out_dim != gemm->out_dim || entry->in_dim != gemm->in_dim ||
+        entry->n_rows != gemm->buckets->rows[bucket] || entry->epilogue != gemm->epilogue)
+        return false;
+    memcpy(&gemm->algorithms[bucket], entry->algorithm, sizeof entry->algorithm);
+    return cuda_gemm_accepts(context, gemm, operands, bucket);
+}
+
+static bool take_entries(const unsigned char *next, const struct cuda_gemm_context *context,
+                         struct cuda_gemm *gemms, const struct cuda_gemm_operands *operands,
+                         uint32_t n_gemms)
+{
+    for (uint32_t i = 0; i < n_gemms; i++)
+        for (uint32_t bucket = 0; bucket < gemms[i].buckets->count; bucket++) {
+            struct cuda_tune_entry entry;
+            memcpy(&entry, next, sizeof entry);
+            next += sizeof entry;
+            if (!take_entry(&entry, context, &gemms[i], &operands[i], bucket))
+                return false;
+        }
+    return true;
+}
+
+/* Why the file does not serve, in `why`; false where it does. */
+static bool header_is_wrong(const struct image *image, const struct cuda_tune_key *key,
+                            uint32_t n_entries, char why[ERROR_BYTES])
+{
+    struct cuda_tune_header header;
+    uint64_t sum;
+    memcpy(&header, image->bytes, sizeof header);
+    memcpy(&sum, image->bytes + image->size - sizeof sum, sizeof sum);
+    const char *difference = key_difference(&header.key, key);
+    if (sum != checksum(image->bytes, image->size - sizeof sum))
+        snprintf(why, ERROR_BYTES, "it is damaged: its checksum is wrong");
+    else if (memcmp(header.magic, CUDA_TUNE_MAGIC, sizeof header.magic) != 0)
+        snprintf(why, ERROR_BYTES, "it is no tune file");
+    else if (header.format != CUDA_TUNE_FORMAT)
+        snprintf(why, ERROR_BYTES, "it is of format %u, this program's is %d", header.format,
+                 CUDA_TUNE_FORMAT);
+    else if (difference != NULL)
+        snprintf(why, ERROR_BYTES, "it was made for another %s", difference);
+    else if (header.n_entries != n_entries)
+        snprintf(why, ERROR_BYTES, "it has %u entries where %u are needed", header.n_entries,
+                 n_entries);
+    else
+        return false;
+    return true;
+}
+
+static bool load_image(const char *path, const struct image *image, const struct cuda_tune_key *key,
+                       uint32_t n_entries, char why[ERROR_BYTES])
+{
+    const int result = read_exactly(path, image->bytes, image->size);
+    if (result == -EMSGSIZE)
+        snprintf(why, ERROR_BYTES, "it is no file of %zu bytes: cut off, or of other buckets",
+                 image->size);
+    else if (result != 0)
+        snprintf(why, ERROR_BYTES, "%s", strerror(-result));
+    return result == 0 && !header_is_wrong(image, key, n_entries, why);
+}
+
+bool cuda_tune_load(const char *path, const struct cuda_tune_key *key,
+                    const struct cuda_gemm_context *context, struct cuda_gemm *gemms,
+                    const struct cuda_gemm_operands *operands, uint32_t n_gemms)
+{
+    char why[ERROR_BYTES] = "no memory to read it";
+    const uint32_t n_entries = count_entries(gemms, n_gemms);
+    const size_t size = body_bytes(n_entries) + sizeof(uint64_t);
+    const struct image image = {malloc(size), size};
+    bool loaded = image.bytes != NULL && load_image(path, &image, key, n_entries, why);
+    if (loaded && !take_entries(image.bytes + sizeof(struct cuda_tune_header), context, gemms,
+                                operands, n_gemms)) {
+        snprintf(why, ERROR_BYTES, "it holds an algorithm that cuBLASLt does not accept here");
+        loaded = false;
+    }
+    free(image.bytes);
+    if (loaded)
+        log_info("GEMM algorithms come from the tune file %s", path);
+    else
+        log_warning("the tune file %s is not used (%s): algorithms are timed and it is made anew",
+                    path, why);
+    return loaded;
+}
+
+/* ---- save ---- */
+
+static int write_all(int file, const struct image *image)
+{
+    for (size_t done = 0; done < image->size;) {
+        const ssize_t n = write(file, image->bytes + done, image->size - done);
+        if (n < 0)
+            return -errno;
+        done += (size_t)n;
+    }
+    return fsync(file) == 0 ? 0 : -errno;
+}
+
+/* Beside the target under a name of its own, then over it: a reader sees the old or the new. */
+static int replace(const char *path, const struct image *image)
+{
+    char temporary[PATH_MAX_BYTES];
+    const int length = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
+    if (length < 0 || (size_t)length >= sizeof temporary)
+        return -ENAMETOOLONG;
+    const int file = mkostemp(temporary, O_CLOEXEC);
+    if (file < 0)
+        return -errno;
+    int result = write_all(file, image);
+    if (close(file) != 0 && result == 0)
+        result = -errno;
+    if (result == 0 && rename(temporary, path) != 0)
+        result = -errno;
+    if (result != 0)
+        unlink(temporary);
+    return result;
+}
+
+void cuda_tune_save(const char *path, const struct cuda_tune_key *key,
+                    const struct cuda_gemm *gemms, uint32_t n_gemms)
+{
+    const struct image image = image_make(key, gemms, n_gemms);
+    const int result = image.bytes != NULL ? replace(path, &image) : -ENOMEM;
+    free(image.bytes);
+    if (result == 0)
+        log_info("the timed choice of GEMM algorithms is in %s for the next start", path);
+    else
+        log_warning("the tune file %s cannot be written (%s): the next start times again; name a "
+                    "file in a folder that weir may write in WEIR_CUDA_TUNE_FILE",
+                    path, strerror(-result));
+}
