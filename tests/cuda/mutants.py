@@ -1,0 +1,912 @@
+"""The planted bugs of tests/cuda/mutate.py: the file under gpu_worker/, what stands there, and what
+the bug puts in its place (where it stands first)."""
+
+MUTANTS = [
+    # LayerNorm and embedding
+    (
+        "kernels/element.cuh",
+        "value += __shfl_xor_sync(ALL_LANES, value, distance)",
+        "value += __shfl_xor_sync(ALL_LANES, value, distance > 8 ? 8 : distance)",
+    ),
+    (
+        "kernels/element.cuh",
+        "distance = WARP_THREADS / 2; distance > 0; distance /= 2)\n        value +=",
+        "distance = WARP_THREADS / 4; distance > 0; distance /= 2)\n        value +=",
+    ),
+    (
+        "kernels/element.cuh",
+        "distance = WARP_THREADS / 2; distance > 0; distance /= 2)\n        value = fmaxf",
+        "distance = WARP_THREADS / 4; distance > 0; distance /= 2)\n        value = fmaxf",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "lane_column(i) < hidden_dim ? x[i][j] : 0.0f",
+        "x[i][j]",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "lane_column(i) < hidden_dim ? x[i][j] - mean : 0.0f",
+        "x[i][j] - mean",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "warp_sum(squares) / hidden_dim + eps",
+        "warp_sum(squares) / hidden_dim",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "warp_sum(squares) / hidden_dim + eps",
+        "warp_sum(squares) / (hidden_dim - 1) + eps * 4.0f",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "x[i][j] * scale * w[j] + b[j]",
+        "x[i][j] * scale * w[j]",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "x[i][j] * scale * w[j] + b[j]",
+        "(x[i][j] * scale + b[j]) * w[j]",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "        if (column < hidden_dim) {\n            store_vector",
+        "        {\n            store_vector",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "    if (row >= n_rows)\n        return;",
+        "",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "hidden_dim - VECTOR_ELEMENTS)",
+        "hidden_dim)",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "(hidden_dim) <= 512 ",
+        "(hidden_dim) <= 600 ",
+    ),
+    (
+        "kernels/embed.cuh",
+        "min(index, n_rows - 1)",
+        "min(index, n_rows)",
+    ),
+    (
+        "kernels/embed.cuh",
+        "min(index, n_rows - 1)",
+        "index",
+    ),
+    (
+        "kernels/embed.cuh",
+        "number % BATCHES_IN_FLIGHT",
+        "0u",
+    ),
+    (
+        "kernels/embed.cuh",
+        "*batch.batches_done + 1",
+        "*batch.batches_done",
+    ),
+    (
+        "kernels/embed.cuh",
+        "    __syncthreads();\n",
+        "",
+    ),
+    (
+        "kernels/embed.cuh",
+        "type == TOKEN_FILLER",
+        "type == 0xfffeu",
+    ),
+    (
+        "kernels/embed.cuh",
+        "i <= header->n_sequences",
+        "i < header->n_sequences",
+    ),
+    (
+        "kernels/embed.cuh",
+        "i < n_work; i",
+        "i + 1 < n_work; i",
+    ),
+    (
+        "kernels/embed.cuh",
+        "if (tables.n_types > 0)",
+        "if (tables.n_types > 2)",
+    ),
+    (
+        "kernels/embed.cuh",
+        "if (first_row + warp >= n_rows)\n        return;",
+        "",
+    ),
+    (
+        "kernels/embed.cuh",
+        "ceil_div(n_rows, EMBED_WARPS) + 1)",
+        "ceil_div(n_rows, EMBED_WARPS))",
+    ),
+    # GELU and conversion
+    (
+        "kernels/gelu.cuh",
+        "copysignf(1.0f - polynomial * exp2f(-x * x * log2_e), x)",
+        "1.0f - polynomial * exp2f(-x * x * log2_e)",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "-0.284496736f",
+        "-0.274496736f",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "1.44269504089f",
+        "1.0f",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "0.5f * x * (1.0f + erf_approximate(x * sqrt_half))",
+        "0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)))",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "    if (i >= n_vectors)\n        return;",
+        "",
+    ),
+    (
+        "kernels/convert.cuh",
+        "    if (i >= n_elements)\n        return;",
+        "",
+    ),
+    (
+        "kernels/convert.cuh",
+        "&& !isinf(in[i])",
+        "&& isinf(in[i])",
+    ),
+    # attention on tensor cores
+    (
+        "kernels/attention.cuh",
+        "key < length ?",
+        "key <= length ?",
+    ),
+    (
+        "kernels/attention.cuh",
+        "scores[j][i] * scale_log2 : MASKED_SCORE",
+        "scores[j][i] * scale_log2 : 0.0f",
+    ),
+    (
+        "kernels/attention.cuh",
+        "rows.sum[half] *= rescale;",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "rows.context[j][2 * half] *= rescale;",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "max[half] = fmaxf(max[half], __shfl_xor_sync(ALL_LANES, max[half], 2));",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "sum += __shfl_xor_sync(ALL_LANES, sum, 2);",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "        __syncthreads(); /* tile i is there for all */\n",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "        __syncthreads(); /* nobody needs tile i any longer */\n",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "copy_async_wait<1>();",
+        "copy_async_wait<2>();",
+    ),
+    (
+        "kernels/attention.cuh",
+        "ldmatrix_x4_transposed(",
+        "ldmatrix_x4(",
+    ),
+    (
+        "kernels/attention.cuh",
+        "mma_m16n8k16(scores[2 * j + 1], rows.query[k], key + 2);",
+        "mma_m16n8k16(scores[2 * j + 1], rows.query[k], key);",
+    ),
+    (
+        "kernels/attention.cuh",
+        "mma_m16n8k16(rows.context[2 * j], weight, value);",
+        "mma_m16n8k16(rows.context[2 * j], weight, value + 2);",
+    ),
+    (
+        "kernels/attention.cuh",
+        "const uint32_t turn = chunks == 8 ? row % 8 : row / 2 % 4;",
+        "const uint32_t turn = 0;",
+    ),
+    (
+        "kernels/attention.cuh",
+        "row % 8 : row / 2 % 4",
+        "row % 8 : row % 4",
+    ),
+    (
+        "kernels/attention.cuh",
+        "const bool live = first_row + row < length;",
+        "const bool live = true;",
+    ),
+    (
+        "kernels/attention.cuh",
+        "        if (row >= length)\n            continue;",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "if (work.length <= 16)",
+        "if (work.length <= 24)",
+    ),
+    (
+        "kernels/attention.cuh",
+        "block += gridDim.x",
+        "block += gridDim.x * 2",
+    ),
+    (
+        "kernels/attention.cuh",
+        "block < header->n_blocks;",
+        "block + 1 < header->n_blocks;",
+    ),
+    (
+        "kernels/attention.cuh",
+        "    if (word == WORK_NONE)\n        return work;",
+        "",
+    ),
+    (
+        "kernels/attention.cuh",
+        "const int slot = i % 2 * tile;",
+        "const int slot = 0;",
+    ),
+    (
+        "kernels/attention.cuh",
+        "lane % 4 * 2 + i % 2",
+        "lane % 4 * 2",
+    ),
+    (
+        "kernels/attention.cuh",
+        "        if (work.first_row < work.length)\n            attend_tile",
+        "        if (work.first_row + lane / 4 < work.length)\n            attend_tile",
+    ),
+    (
+        "kernels/attention.cuh",
+        "floats_to_bits(weights[2 * k][2], weights[2 * k][3])",
+        "floats_to_bits(weights[2 * k][3], weights[2 * k][2])",
+    ),
+    # attention by rows
+    (
+        "kernels/attention_rows.cuh",
+        "lane < n_keys ? product",
+        "lane <= n_keys ? product",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "weight_sum * rescale + warp_sum(weight)",
+        "weight_sum + warp_sum(weight)",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "sums[c] *= rescale;",
+        "",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "first_key + min(i, n_keys - 1)",
+        "first_key + i",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "cu_seqlens[middle] <= token",
+        "cu_seqlens[middle] < token",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "    if (sequence >= header->n_sequences)\n        return;",
+        "",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "if (c * WARP_THREADS + lane < a.head_dim)\n            context",
+        "context",
+    ),
+    (
+        "kernels/attention_launch.cuh",
+        "log2_e / sqrtf((float)head_dim)",
+        "log2_e / 8.0f",
+    ),
+    # the head
+    (
+        "kernels/head.cuh",
+        "const bool live = sequence < header->n_sequences;",
+        "const bool live = true;",
+    ),
+    (
+        "kernels/head.cuh",
+        "if (sequence == 0 && threadIdx.x == 0)",
+        "if (sequence == 1 && threadIdx.x == 1)",
+    ),
+    (
+        "kernels/head.cuh",
+        "pooled[i] + pooler_bias[i]",
+        "pooled[i]",
+    ),
+    (
+        "kernels/head.cuh",
+        "activation == POOLER_TANH",
+        "activation != POOLER_TANH",
+    ),
+    (
+        "kernels/head.cuh",
+        "    __syncthreads();\n    if (threadIdx.x > 0",
+        "    if (threadIdx.x > 0",
+    ),
+    (
+        "kernels/head.cuh",
+        "!= gridDim.x - 1)",
+        "!= gridDim.x)",
+    ),
+    (
+        "kernels/head.cuh",
+        "!= gridDim.x - 1)",
+        "!= 0)",
+    ),
+    (
+        "kernels/head.cuh",
+        "    *batch.tickets = 0;\n",
+        "",
+    ),
+    (
+        "kernels/head.cuh",
+        "    *batch.batches_done = number;\n",
+        "",
+    ),
+    (
+        "kernels/head.cuh",
+        "    if (sequence < header->n_sequences) {",
+        "    if (sequence <= header->n_sequences) {",
+    ),
+    (
+        "kernels/head.cuh",
+        "sum + bias[label]",
+        "sum + bias[0]",
+    ),
+    # our GEMM
+    (
+        "kernels/gemm.cuh",
+        "            copy_async_wait<GEMM_STAGES - 2>();\n            __syncthreads();",
+        "            copy_async_wait<GEMM_STAGES - 2>();",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "copy_async_wait<GEMM_STAGES - 2>()",
+        "copy_async_wait<GEMM_STAGES - 1>()",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "                if (row < n_rows)\n",
+        "",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "        low += before.x;\n",
+        "",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "high = fmaxf(high, 0.0f);",
+        "high = fmaxf(high, -1.0f);",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "make_float2(low, high)",
+        "make_float2(low, low)",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "chunk ^ (row / 2 % 4)",
+        "chunk",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "w[j / 2] + j % 2 * 2",
+        "w[j / 2] + (1 - j % 2) * 2",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "high += element_to_float(bias[1])",
+        "high += element_to_float(bias[0])",
+    ),
+    # the host side
+    (
+        "cuda_batch.c",
+        "i >= batch->type_starts[s]",
+        "i > batch->type_starts[s]",
+    ),
+    (
+        "cuda_batch.c",
+        ".position = (uint16_t)i,",
+        ".position = (uint16_t)(first + i),",
+    ),
+    (
+        "cuda_batch.c",
+        "        if (length <= WORK_NARROW_LENGTH)\n            continue;",
+        "        if (length < WORK_NARROW_LENGTH)\n            continue;",
+    ),
+    (
+        "cuda_batch.c",
+        "max_tokens / WORK_NARROW_LENGTH + 1",
+        "max_tokens / WORK_WIDE_ROWS + 1",
+    ),
+    (
+        "cuda_flight.c",
+        "const uint32_t number = e->submitted + 1, slot",
+        "const uint32_t number = e->submitted + 2, slot",
+    ),
+    (
+        "cuda_flight.c",
+        "e->logits + (size_t)slot * e->logits_stride",
+        "e->logits",
+    ),
+    (
+        "cuda_flight.c",
+        "    if (waited_ns < e->watchdog_ns)\n        return 0;",
+        "    if (true)\n        return 0;",
+    ),
+    (
+        "cuda_flight.c",
+        "status != cudaSuccess && status != cudaErrorNotReady",
+        "status == cudaErrorUnknown",
+    ),
+    (
+        "cuda_forward.c",
+        "gemms[CUDA_GEMM_attention_output].beta = gemms[CUDA_GEMM_ffn_out].beta = 1.0f;",
+        "gemms[CUDA_GEMM_attention_output].beta = 1.0f;",
+    ),
+    (
+        "cuda_forward.c",
+        "layernorm(queue, a->cls_x, NO_CODES, &layer->attention_norm);",
+        "layernorm(queue, a->cls_x, NO_CODES, &layer->output_norm);",
+    ),
+    (
+        "cuda_forward.c",
+        "i < last; i++",
+        "i + 1 < last; i++",
+    ),
+    (
+        "cuda_forward.c",
+        "row_of(e, layer->qkv.bias, hidden_dim, 1)",
+        "layer->qkv.bias",
+    ),
+    (
+        "cuda_forward.c",
+        "[CUDA_GEMM_ffn_out] = {hidden, ffn_dim}",
+        "[CUDA_GEMM_ffn_out] = {ffn_dim, hidden}",
+    ),
+    (
+        "cuda_forward.c",
+        "e->config.architecture == MODEL_BERT ? POOLER_TANH",
+        "e->config.architecture != MODEL_BERT ? POOLER_TANH",
+    ),
+    (
+        "cuda_forward.c",
+        "CUBLASLT_EPILOGUE_DEFAULT; /*",
+        "CUBLASLT_EPILOGUE_BIAS; /*",
+    ),
+    (
+        "cuda_gemm.c",
+        "const cublasOperation_t transposed = CUBLAS_OP_T",
+        "const cublasOperation_t transposed = CUBLAS_OP_N",
+    ),
+    (
+        "cuda_gemm.c",
+        "    gemm_call_close(&context->blas, &call);\n    return result;",
+        "    return result;",
+    ),
+    (
+        "cuda_gemm.c",
+        "!equals_reference(trial, call, algorithm, bucket_rows) ||",
+        "false ||",
+    ),
+    (
+        "cuda_gemm.c",
+        "const uint32_t no_split_k = CUBLASLT_REDUCTION_SCHEME_NONE;",
+        "const uint32_t no_split_k = CUBLASLT_REDUCTION_SCHEME_MASK;",
+    ),
+    (
+        "cuda_weights.c",
+        "list->weights[list->count - 1].part = part;",
+        "list->weights[list->count - 1].part = 0;",
+    ),
+    (
+        "cuda_weights.c",
+        "list->weights[list->count - 1].float32 = true;",
+        "",
+    ),
+    (
+        "cuda_weights.c",
+        "cudaStreamSynchronize(upload->stream)",
+        "cudaSuccess",
+    ),
+    (
+        "cuda_memory.c",
+        "plan->total_bytes += align_up_u64(bytes, CUDA_REGION_ALIGNMENT);",
+        "plan->total_bytes += bytes;",
+    ),
+    (
+        "cuda_bucket.c",
+        "buckets->rows[middle] >= rows",
+        "buckets->rows[middle] > rows",
+    ),
+    (
+        "cuda_blas.c",
+        "        blas->destroy(blas->handle);",
+        "        ;",
+    ),
+    # Graphs in the background
+    (
+        "cuda_graphs.c",
+        "        cudaGraphDestroy(graph);",
+        "        ;",
+    ),
+    (
+        "cuda_graphs.c",
+        "cudaStreamCaptureModeThreadLocal",
+        "cudaStreamCaptureModeGlobal",
+    ),
+    (
+        "cuda_graphs.c",
+        "cudaStreamSynchronize(twin->stream)",
+        "cudaSuccess",
+    ),
+    (
+        "cuda_graphs.c",
+        "    twin->gemm_context.stream = twin->stream;\n",
+        "",
+    ),
+    (
+        "cuda_graphs.c",
+        "    result = enqueue(twin, bucket, error);\n",
+        "    result = enqueue(twin, bucket, error);\n    if (result)\n        return result;\n",
+    ),
+    (
+        "cuda_graphs.c",
+        "    cudaGetLastError(); /* else",
+        "    /* else",
+    ),
+    (
+        "cuda_graphs.c",
+        "    if (result != 0)\n        cuda_check_logged(cudaGraphExecDestroy(*exec)",
+        "    if (false)\n        cuda_check_logged(cudaGraphExecDestroy(*exec)",
+    ),
+    (
+        "cuda_graphs.c",
+        "        pthread_join(graphs->thread, NULL);",
+        "        ;",
+    ),
+    (
+        "cuda_graphs.c",
+        "return __atomic_load_n(&graphs->stop, __ATOMIC_RELAXED);",
+        "return false;",
+    ),
+    (
+        "cuda_graphs.c",
+        "sequences->rows[i], &graphs->tails[i]",
+        "sequences->rows[i], &graphs->bodies[i]",
+    ),
+    (
+        "cuda_graphs.c",
+        "        blas->destroy(blas->handle);",
+        "        ;",
+    ),
+    (
+        "cuda_flight.c",
+        "exec != NULL\n",
+        "false\n",
+    ),
+    (
+        "encoder_cuda.c",
+        "    cuda_plan_close_mapped(&e->mapped_plan);\n",
+        "",
+    ),
+    (
+        "cuda_start.c",
+        "properties.major < COMPUTE_CAPABILITY_MIN",
+        "properties.major < 7",
+    ),
+    # the tune file
+    (
+        "cuda_gemm.c",
+        "ms < best_ms",
+        "ms > best_ms",
+    ),
+    (
+        "cuda_gemm.c",
+        "        if (!trial->timed)\n            return i;\n",
+        "",
+    ),
+    (
+        "cuda_gemm.c",
+        "    if (trial->ended != NULL)\n        cudaEventDestroy(trial->ended);\n",
+        "",
+    ),
+    (
+        "cuda_tune.c",
+        "if (sum != checksum(image->bytes, image->size - sizeof sum))",
+        "if (false)",
+    ),
+    (
+        "cuda_tune.c",
+        "memcmp(theirs->card, ours->card, sizeof ours->card) != 0",
+        "false",
+    ),
+    (
+        "cuda_tune.c",
+        "if (theirs->field != ours->field)",
+        "if (theirs->field < ours->field)",
+    ),
+    (
+        "cuda_tune.c",
+        "header.format != CUDA_TUNE_FORMAT",
+        "header.format > CUDA_TUNE_FORMAT",
+    ),
+    (
+        "cuda_tune.c",
+        "(uint64_t)status.st_size != size",
+        "false",
+    ),
+    (
+        "cuda_tune.c",
+        "entry->n_rows != gemm->buckets->rows[bucket] || ",
+        "",
+    ),
+    (
+        "cuda_tune.c",
+        "return cuda_gemm_accepts(context, gemm, operands, bucket);",
+        "return true;",
+    ),
+    (
+        "cuda_tune.c",
+        "        unlink(temporary);\n",
+        "        {}\n",
+    ),
+    # Algorithms that cannot be captured
+    (
+        "cuda_forward.c",
+        "if (loaded && cuda_gemm_can_be_captured(&encoder->gemm_context, g, &operands[i]))",
+        "if (loaded)",
+    ),
+    (
+        "cuda_forward.c",
+        "        keep = false;\n",
+        "",
+    ),
+    (
+        "cuda_gemm.c",
+        "!call_can_be_captured(trial->context, trial->gemm, trial->operands, call, algorithm)",
+        "false",
+    ),
+    (
+        "cuda_gemm.c",
+        "    cudaGetLastError(); /* else",
+        "    /* else",
+    ),
+    # fp8 and its calibration
+    (
+        "kernels/fp8.cuh",
+        "floats_to_e4m3_pair(low * to.inverse_scale, high",
+        "floats_to_e4m3_pair(low, high",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "floats_to_e4m3_pair(value * to.inverse_scale, 0.0f)",
+        "floats_to_e4m3_pair(0.0f, value * to.inverse_scale)",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "four[0] * to.inverse_scale, four[1]",
+        "four[1] * to.inverse_scale, four[0]",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "                << 16;",
+        "                << 8;",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "values[j] < least ? least : values[j]",
+        "values[j]",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "values[j] < least ? least : values[j]",
+        "fmaxf(values[j], least)",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "to.codes = (uint8_t *)to.codes + first;",
+        "{}",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "    if (i >= n_vectors)\n        return;",
+        "    if (i > n_vectors)\n        return;",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "    if (!wants_codes(to))\n        return;\n",
+        "",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "            store_codes(also, column, x[i]);\n",
+        "",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "    also = codes_from(also, (size_t)row * hidden_dim);\n",
+        "",
+    ),
+    (
+        "kernels/embed.cuh",
+        "            store_codes(also, lane_column(i), zeros);\n",
+        "",
+    ),
+    (
+        "kernels/embed.cuh",
+        "    also = codes_from(also, (size_t)(first_row + warp) * hidden_dim);\n",
+        "",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "        store_codes(instead, i * VECTOR_ELEMENTS, values);\n    else",
+        "        store_codes(instead, i * VECTOR_ELEMENTS, values);\n    if (true)",
+    ),
+    (
+        "kernels/attention.cuh",
+        "store_code_pair(instead, at, low, high)",
+        "store_code_pair(instead, at, high, low)",
+    ),
+    (
+        "kernels/attention.cuh",
+        "codes = codes_from(instead, at)",
+        "codes = instead",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "store_code(instead, c * WARP_THREADS + lane, sums[c] / weight_sum)",
+        "store_code(instead, c * WARP_THREADS + lane, sums[c])",
+    ),
+    (
+        "kernels/record.cuh",
+        "row >= header->n_tokens",
+        "row > header->n_tokens",
+    ),
+    (
+        "kernels/record.cuh",
+        "    amax = warp_max(amax);\n",
+        "",
+    ),
+    (
+        "kernels/record.cuh",
+        "fabsf(values[j])",
+        "values[j]",
+    ),
+    (
+        "kernels/record.cuh",
+        "i < n_columns;",
+        "i + VECTOR_ELEMENTS < n_columns;",
+    ),
+    (
+        "cuda_forward.c",
+        "codes_for(e, i + 1, MODEL_PRODUCT_QKV)",
+        "codes_for(e, i, MODEL_PRODUCT_QKV)",
+    ),
+    (
+        "cuda_forward.c",
+        "1.0f / e->fp8->scales[layer][product].input",
+        "1.0f / e->fp8->scales[0][product].input",
+    ),
+    (
+        "cuda_forward.c",
+        "device_scales[layer * MODEL_PRODUCT_COUNT + product]",
+        "device_scales[layer * MODEL_PRODUCT_COUNT]",
+    ),
+    (
+        "cuda_forward.c",
+        "amax_bits + layer * MODEL_PRODUCT_COUNT + product,",
+        "amax_bits + layer * MODEL_PRODUCT_COUNT,",
+    ),
+    (
+        "cuda_forward.c",
+        "operands.weight_scale = &scales->weight;",
+        "operands.weight_scale = &scales->input;",
+    ),
+    (
+        "cuda_forward.c",
+        "quantize(codes, hidden, 0.0f,",
+        "quantize(codes, hidden, -INFINITY,",
+    ),
+    (
+        "cuda_forward.c",
+        "        gemms[i].epilogue = CUBLASLT_EPILOGUE_BIAS;\n",
+        "",
+    ),
+    (
+        "cuda_weights.c",
+        "fmaxf(*weight->scale, amax)",
+        "amax",
+    ),
+    (
+        "cuda_weights.c",
+        "isnan(size) ? INFINITY : size",
+        "size",
+    ),
+    (
+        "cuda_weights.c",
+        "scales != NULL && !is_last && i",
+        "scales != NULL && i",
+    ),
+    (
+        "cuda_gemm.c",
+        "status == CUBLAS_STATUS_SUCCESS && gemm->x_type == CUDA_R_8F_E4M3",
+        "false",
+    ),
+    (
+        "cuda_fp8.c",
+        "amax / CUDA_FP8_LARGEST",
+        "amax / 240.0f",
+    ),
+    (
+        "cuda_fp8.c",
+        "CUDA_FP8_HEADROOM * calibration",
+        "calibration",
+    ),
+    (
+        "cuda_fp8.c",
+        "!recording->begun || ",
+        "",
+    ),
+    (
+        "cuda_flight.c",
+        "recording.n_texts += batch->n_sequences",
+        "recording.n_texts += 1",
+    ),
+    (
+        "cuda_start.c",
+        "e->compute_capability < CUDA_FP8_COMPUTE_MIN",
+        "false",
+    ),
+    (
+        "encoder_cuda.c",
+        "e->recording.path == NULL &&",
+        "",
+    ),
+    # Our GEMM in cuBLASLt's place
+    (
+        "cuda_gemm.c",
+        "epilogue = GEMM_RESIDUAL;",
+        "epilogue = GEMM_BIAS;",
+    ),
+    (
+        "cuda_gemm.c",
+        "epilogue = GEMM_RELU;",
+        "epilogue = GEMM_BIAS;",
+    ),
+    (
+        "cuda_graphs.c",
+        "if (result == 0 && twin->gemm_context.own == NULL)",
+        "if (result == 0)",
+    ),
+    (
+        "encoder_cuda.c",
+        "        e->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE != 0) {",
+        "        false) {",
+    ),
+]

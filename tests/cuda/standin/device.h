@@ -1,0 +1,52 @@
+/* The stand-in's insides, shared by memory.cpp, runtime.cpp and blas.cpp. */
+#ifndef WEIR_TESTS_CUDA_STANDIN_DEVICE_H
+#define WEIR_TESTS_CUDA_STANDIN_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <functional>
+
+#include <cuda_runtime_api.h>
+
+namespace standin
+{
+
+/* One piece of work of a stream. Returns how it ended. */
+typedef std::function<cudaError_t()> operation;
+
+/* Ends the process: the program misused CUDA. */
+[[noreturn]] void misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Counts a call that can fail; true where a test wants this one to fail. */
+bool call_shall_fail();
+
+void object_made();
+void object_destroyed();
+void count_matmul();
+
+/* 89 is 8.9. */
+int card_compute_capability();
+
+/* Lets the card's own clock, which events read, go on: it is the same in every run. */
+void spend_ns(uint64_t ns);
+
+/* Ends the process unless all of [pointer, pointer + bytes) lies in one live allocation, aligned.
+ */
+void check_range(const void *pointer, size_t bytes, size_t alignment, const char *what);
+
+/* Queues work, or records it where the stream is being captured. */
+cudaError_t enqueue(cudaStream_t stream, operation work);
+
+/* Ends the process where the calling thread captures a stream: the call would break that. */
+void check_no_capture(const char *call);
+
+bool is_capturing(cudaStream_t stream);
+
+/* A call failed that was to put work on the stream: where it is being captured, nothing comes of
+ * that. */
+void spoil_capture(cudaStream_t stream);
+
+} // namespace standin
+
+#endif

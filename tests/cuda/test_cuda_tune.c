@@ -1,0 +1,316 @@
+/* The tune file: the second start tries nothing, gives the same bits, and refuses every file that
+ * is not whole and its own. */
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gpu_worker/cuda_engine.h"
+#include "gpu_worker/cuda_tune.h"
+#include "shm/log.h"
+#include "tests/cuda/standin/standin.h"
+#include "tests/gpu_worker/random_model.h"
+#include "tests/test.h"
+
+/* Two layers: 4 GEMMs in the first, 6 in the last. */
+#define MATMULS_OF_A_BATCH 10
+#define FILE_BYTES_MAX     (1 << 16)
+#define CALLS_MAX          5000
+
+static char folder[] = "/tmp/weir-tune-XXXXXX", path[64];
+static unsigned char whole[FILE_BYTES_MAX]; /* a good file */
+static size_t whole_bytes;
+
+struct start {
+    uint64_t matmuls; /* of the start, its first batch included */
+    bool narrow_for_few, narrow_for_many;
+    float logits[2];
+};
+
+static struct encoder *create(enum encoder_dtype dtype, uint32_t max_tokens,
+                              char error[ERROR_BYTES])
+{
+    const struct encoder_options options = {
+        .dtype = dtype, .max_batch_tokens = max_tokens, .max_batch_sequences = 2};
+    struct random_model random;
+    random_model_make(&random, &RANDOM_MODEL_SMALL, 1);
+    struct encoder *encoder = encoder_cuda.create(&random.model, &options, error);
+    random_model_free(&random);
+    return encoder;
+}
+
+static struct start start_with(enum encoder_dtype dtype, uint32_t max_tokens)
+{
+    const uint32_t input_ids[3] = {3, 1, 4}, cu_seqlens[2] = {0, 3}, type_starts[1] = {3};
+    const struct batch batch = {input_ids, cu_seqlens, type_starts, 1, 3};
+    char error[ERROR_BYTES] = "";
+    const uint64_t before = standin_counters().matmuls;
+    struct encoder *encoder = create(dtype, max_tokens, error);
+    if (encoder == NULL)
+        fprintf(stderr, "%s\n", error);
+    EXPECT(encoder != NULL);
+    const struct cuda_gemm *qkv = &encoder->gemms[CUDA_GEMM_qkv];
+    struct start start = {
+        .matmuls = standin_counters().matmuls - before,
+        .narrow_for_few = standin_algorithm_is_narrow(&qkv->algorithms[0]),
+        .narrow_for_many = standin_algorithm_is_narrow(&qkv->algorithms[qkv->buckets->count - 1]),
+    };
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &batch, start.logits), 0);
+    encoder_cuda.destroy(encoder);
+    return start;
+}
+
+static struct start start(void)
+{
+    return start_with(ENCODER_DTYPE_FLOAT16, 48);
+}
+
+static size_t read_file(unsigned char *bytes)
+{
+    FILE *file = fopen(path, "rb");
+    EXPECT(file != NULL);
+    const size_t n = fread(bytes, 1, FILE_BYTES_MAX, file);
+    fclose(file);
+    return n;
+}
+
+static void write_file(const unsigned char *bytes, size_t n)
+{
+    FILE *file = fopen(path, "wb");
+    EXPECT(file != NULL && fwrite(bytes, 1, n, file) == n);
+    fclose(file);
+}
+
+/* As cuda_tune.h says it; a forger's tool. */
+static void sign(unsigned char *bytes, size_t n)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < n - 8; i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    memcpy(bytes + n - 8, &hash, 8);
+}
+
+static bool is_whole(void)
+{
+    static unsigned char bytes[FILE_BYTES_MAX];
+    return read_file(bytes) == whole_bytes && memcmp(bytes, whole, whole_bytes) == 0;
+}
+
+static uint32_t files_in_folder(void)
+{
+    uint32_t n = 0;
+    DIR *directory = opendir(folder);
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory))
+        n += entry->d_name[0] != '.';
+    closedir(directory);
+    return n;
+}
+
+static void the_second_start_tries_nothing_and_gives_the_same_bits(void)
+{
+    unsetenv("WEIR_CUDA_TUNE_FILE");
+    const struct start without = start();
+    setenv("WEIR_CUDA_TUNE_FILE", path, 1);
+    const struct start first = start(), second = start();
+    EXPECT(without.matmuls > MATMULS_OF_A_BATCH);
+    EXPECT(first.matmuls > without.matmuls);
+    EXPECT_EQUAL(second.matmuls, MATMULS_OF_A_BATCH);
+    EXPECT(memcmp(first.logits, without.logits, sizeof first.logits) == 0);
+    EXPECT(memcmp(second.logits, without.logits, sizeof second.logits) == 0);
+    whole_bytes = read_file(whole);
+    EXPECT(whole_bytes > sizeof(struct cuda_tune_header));
+    EXPECT_EQUAL(files_in_folder(), 1);
+}
+
+static void times_choose_among_equals(void)
+{
+    unsetenv("WEIR_CUDA_TUNE_FILE");
+    EXPECT(!start().narrow_for_few);
+    setenv("WEIR_CUDA_TUNE_FILE", path, 1);
+    unlink(path);
+    for (int i = 0; i < 2; i++) { /* timed, then loaded */
+        const struct start timed = start();
+        EXPECT(timed.narrow_for_few);
+        EXPECT(!timed.narrow_for_many);
+    }
+    EXPECT(is_whole());
+}
+
+/* As after an update that changed more than the key knows: cuBLASLt accepts the algorithm, and only
+ * a capture shows that it does not serve. The start goes on, and the file is made good. */
+static void an_algorithm_that_cannot_be_captured_is_chosen_anew(void)
+{
+    standin_forbid_capture_of_narrow(true);
+    const struct start first = start(), second = start();
+    EXPECT(first.matmuls > MATMULS_OF_A_BATCH);
+    EXPECT(!first.narrow_for_few);
+    EXPECT(!is_whole());
+    EXPECT(!second.narrow_for_few);
+    EXPECT_EQUAL(second.matmuls, MATMULS_OF_A_BATCH);
+    EXPECT(memcmp(first.logits, second.logits, sizeof first.logits) == 0);
+    standin_forbid_capture_of_narrow(false);
+    write_file(whole, whole_bytes);
+}
+
+/* A load that is refused costs no more than the start without a file, so each start here is one. */
+static void expect_refusal(void)
+{
+    EXPECT(start().matmuls > MATMULS_OF_A_BATCH);
+    EXPECT(is_whole()); /* made anew */
+    EXPECT_EQUAL(files_in_folder(), 1);
+}
+
+/* Many files, so that no start is made: the loader alone, over the key and GEMMs of one encoder. */
+static void expect_loader_refuses_all(bool (*next)(unsigned char *bytes, size_t *n, uint32_t i))
+{
+    static unsigned char bytes[FILE_BYTES_MAX];
+    char error[ERROR_BYTES] = "";
+    struct cuda_tune_header header;
+    struct cuda_gemm_operands operands[CUDA_GEMM_COUNT] = {{0}};
+    memcpy(&header, whole, sizeof header);
+    struct encoder *e = create(ENCODER_DTYPE_FLOAT16, 48, error);
+    EXPECT(e != NULL);
+    write_file(whole, whole_bytes);
+    EXPECT(
+        cuda_tune_load(path, &header.key, &e->gemm_context, e->gemms, operands, CUDA_GEMM_COUNT));
+    uint32_t i = 0;
+    for (;; i++) {
+        size_t n = whole_bytes;
+        memcpy(bytes, whole, whole_bytes);
+        if (!next(bytes, &n, i))
+            break;
+        write_file(bytes, n);
+        if (cuda_tune_load(path, &header.key, &e->gemm_context, e->gemms, operands,
+                           CUDA_GEMM_COUNT)) {
+            fprintf(stderr, "file %u was taken\n", i);
+            exit(1);
+        }
+    }
+    EXPECT(i > 0);
+    encoder_cuda.destroy(e);
+    write_file(whole, whole_bytes);
+}
+
+static bool cut_off(unsigned char *bytes, size_t *n, uint32_t i)
+{
+    (void)bytes;
+    *n = i;
+    return i < whole_bytes;
+}
+
+static bool flipped(unsigned char *bytes, size_t *n, uint32_t i)
+{
+    if (i >= *n)
+        return false;
+    bytes[i] ^= (unsigned char)(1 << i % 8);
+    return true;
+}
+
+/* Each byte of the header, and of the first and last entries but what only cuBLASLt understands. */
+static bool forged(unsigned char *bytes, size_t *n, uint32_t i)
+{
+    const uint32_t header = sizeof(struct cuda_tune_header), entry = 16;
+    const uint32_t last = (uint32_t)(*n - 8 - sizeof(struct cuda_tune_entry));
+    if (i >= header + 2 * entry)
+        return false;
+    bytes[i < header + entry ? i : last + i - header - entry] ^= 1;
+    sign(bytes, *n);
+    return true;
+}
+
+/* An algorithm that cuBLASLt does not know for this shape. */
+static bool of_no_algorithm(unsigned char *bytes, size_t *n, uint32_t i)
+{
+    const uint32_t n_entries =
+        (uint32_t)((*n - 8 - sizeof(struct cuda_tune_header)) / sizeof(struct cuda_tune_entry));
+    if (i >= n_entries)
+        return false;
+    bytes[sizeof(struct cuda_tune_header) + i * sizeof(struct cuda_tune_entry) + 16] ^= 1;
+    sign(bytes, *n);
+    return true;
+}
+
+static void no_damaged_or_forged_file_is_taken(void)
+{
+    expect_loader_refuses_all(cut_off);
+    expect_loader_refuses_all(flipped);
+    expect_loader_refuses_all(forged);
+    expect_loader_refuses_all(of_no_algorithm);
+    whole[whole_bytes] = 0;
+    write_file(whole, whole_bytes + 1);
+    expect_refusal();
+    write_file(whole, 0);
+    expect_refusal();
+}
+
+static void a_file_of_another_card_driver_dtype_or_size_is_not_taken(void)
+{
+    unsigned char other[FILE_BYTES_MAX];
+    standin_set_name("Another card");
+    EXPECT(start().matmuls > MATMULS_OF_A_BATCH);
+    EXPECT(!is_whole());
+    standin_reset();
+    expect_refusal();
+    standin_set_driver_version(13010);
+    EXPECT(start().matmuls > MATMULS_OF_A_BATCH);
+    standin_reset();
+    expect_refusal();
+    standin_set_device(1, 8, 9, 132);
+    EXPECT(start().matmuls > MATMULS_OF_A_BATCH);
+    standin_reset();
+    expect_refusal();
+    EXPECT(start_with(ENCODER_DTYPE_BFLOAT16, 48).matmuls > MATMULS_OF_A_BATCH);
+    expect_refusal();
+    EXPECT(start_with(ENCODER_DTYPE_FLOAT16, 64).matmuls > MATMULS_OF_A_BATCH);
+    EXPECT(read_file(other) > whole_bytes); /* one more bucket */
+    expect_refusal();
+}
+
+static void a_file_that_cannot_be_written_is_no_hindrance(void)
+{
+    setenv("WEIR_CUDA_TUNE_FILE", "/nowhere/tune", 1);
+    EXPECT(start().narrow_for_few);
+    char subfolder[80]; /* which is no file, and cannot be replaced by one */
+    snprintf(subfolder, sizeof subfolder, "%s/sub", folder);
+    EXPECT_EQUAL(mkdir(subfolder, 0700), 0);
+    setenv("WEIR_CUDA_TUNE_FILE", subfolder, 1);
+    EXPECT(start().narrow_for_few);
+    EXPECT_EQUAL(files_in_folder(), 2); /* nothing half-written is left */
+    rmdir(subfolder);
+    setenv("WEIR_CUDA_TUNE_FILE", path, 1);
+    EXPECT_EQUAL(files_in_folder(), 1);
+}
+
+/* Timed calls among them: a failure is a sentence or a slower choice, and leaves nothing. */
+static void any_call_of_a_timed_start_may_fail_and_nothing_leaks(void)
+{
+    bool succeeded = false;
+    for (uint64_t n = 1; n < CALLS_MAX; n += 61) {
+        char error[ERROR_BYTES] = "";
+        unlink(path);
+        standin_fail_call(n);
+        struct encoder *encoder = create(ENCODER_DTYPE_FLOAT16, 16, error);
+        EXPECT(encoder != NULL || error[0] != 0);
+        succeeded = encoder != NULL;
+        encoder_cuda.destroy(encoder);
+        EXPECT_EQUAL(standin_counters().live_objects, 0);
+        standin_reset();
+    }
+    EXPECT(succeeded);
+}
+
+int main(void)
+{
+    log_init("test", false, LOG_SEVERITY_ERROR); /* hundreds of files are refused in a line each */
+    EXPECT(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/tune", folder);
+    RUN(the_second_start_tries_nothing_and_gives_the_same_bits);
+    RUN(times_choose_among_equals);
+    RUN(an_algorithm_that_cannot_be_captured_is_chosen_anew);
+    RUN(no_damaged_or_forged_file_is_taken);
+    RUN(a_file_of_another_card_driver_dtype_or_size_is_not_taken);
+    RUN(a_file_that_cannot_be_written_is_no_hindrance);
+    RUN(any_call_of_a_timed_start_may_fail_and_nothing_leaks);
+    unlink(path);
+    rmdir(folder);
+    return 0;
+}

@@ -1,0 +1,354 @@
+/* The whole CUDA encoder, end to end, over the stand-in: logits against plain loops in double, the
+ * same bits for the same text in any company, batches in flight, a card that hangs or breaks. */
+#include <errno.h>
+#include <math.h>
+#include <unistd.h>
+
+#include "gpu_worker/cuda_engine.h"
+#include "tests/cuda/standin/standin.h"
+#include "tests/gpu_worker/random_model.h"
+#include "tests/gpu_worker/reference_encoder.h"
+#include "tests/test.h"
+
+#define VOCAB      60
+#define TOKENS_MAX 192
+
+static const struct model_config DISTILBERT = {
+    .architecture = MODEL_DISTILBERT,
+    .vocab_size = VOCAB,
+    .hidden_dim = 64,
+    .n_layers = 2,
+    .n_heads = 1,
+    .ffn_dim = 128,
+    .n_positions = 128,
+    .n_labels = 2,
+    .layer_norm_eps = 1e-12f,
+};
+
+static const struct model_config BERT = {
+    .architecture = MODEL_BERT,
+    .vocab_size = VOCAB,
+    .hidden_dim = 96,
+    .n_layers = 3,
+    .n_heads = 3,
+    .ffn_dim = 64,
+    .n_positions = 128,
+    .n_types = 2,
+    .n_labels = 5,
+    .layer_norm_eps = 1e-12f,
+};
+
+/* A batch of texts of given lengths; text s has type 1 from its middle on. */
+struct texts {
+    uint32_t input_ids[TOKENS_MAX], cu_seqlens[33], type_starts[32];
+    struct batch batch;
+};
+
+static void texts_make(struct texts *texts, const uint32_t *lengths, uint32_t n, uint64_t seed)
+{
+    memset(texts, 0, sizeof *texts);
+    for (uint32_t s = 0; s < n; s++) {
+        texts->cu_seqlens[s + 1] = texts->cu_seqlens[s] + lengths[s];
+        texts->type_starts[s] = (lengths[s] + 1) / 2;
+        for (uint32_t i = 0; i < lengths[s]; i++)
+            texts->input_ids[texts->cu_seqlens[s] + i] = random_between(&seed, 0, VOCAB - 1);
+    }
+    texts->batch = (struct batch){texts->input_ids, texts->cu_seqlens, texts->type_starts, n,
+                                  texts->cu_seqlens[n]};
+}
+
+static struct encoder *open_encoder(const struct random_model *random, enum encoder_dtype dtype)
+{
+    const struct encoder_options options = {
+        .dtype = dtype, .max_batch_tokens = TOKENS_MAX, .max_batch_sequences = 32};
+    char error[ERROR_BYTES] = "";
+    struct encoder *encoder = encoder_cuda.create(&random->model, &options, error);
+    if (encoder == NULL)
+        fprintf(stderr, "%s\n", error);
+    EXPECT(encoder != NULL);
+    return encoder;
+}
+
+static void close_encoder(struct encoder *encoder)
+{
+    encoder_cuda.destroy(encoder);
+    EXPECT_EQUAL(standin_counters().live_objects, 0);
+}
+
+static double largest_error(const struct random_model *random, const struct texts *texts,
+                            const float *logits)
+{
+    const uint32_t n_labels = random->model.config.n_labels;
+    double expected[8], largest = 0.0;
+    for (uint32_t s = 0; s < texts->batch.n_sequences; s++) {
+        const uint32_t first = texts->cu_seqlens[s];
+        reference_logits(&random->model, texts->input_ids + first, texts->cu_seqlens[s + 1] - first,
+                         texts->type_starts[s], expected);
+        for (uint32_t i = 0; i < n_labels; i++) {
+            const double error = fabs(logits[s * n_labels + i] - expected[i]);
+            largest = error <= largest ? largest : error;
+            EXPECT(isfinite(logits[s * n_labels + i]));
+        }
+    }
+    return largest;
+}
+
+static void check_logits(const struct model_config *config, enum encoder_dtype dtype,
+                         double tolerance)
+{
+    static const uint32_t batches[][8] = {
+        {1}, {128}, {5, 40, 1, 16, 33}, {12, 12, 12}, {70, 3, 100}};
+    struct random_model random;
+    struct texts texts;
+    float logits[32 * 8];
+    random_model_make(&random, config, 5);
+    struct encoder *encoder = open_encoder(&random, dtype);
+    for (size_t b = 0; b < ARRAY_COUNT(batches); b++) {
+        uint32_t n = 0;
+        while (n < 8 && batches[b][n] > 0)
+            n++;
+        texts_make(&texts, batches[b], n, b + 1);
+        EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), 0);
+        const double error = largest_error(&random, &texts, logits);
+        if (!(error < tolerance))
+            fprintf(stderr, "batch %zu: error %g, tolerance %g\n", b, error, tolerance);
+        EXPECT(error < tolerance);
+    }
+    close_encoder(encoder);
+    random_model_free(&random);
+}
+
+static void float32_logits_equal_the_reference(void)
+{
+    check_logits(&DISTILBERT, ENCODER_DTYPE_FLOAT32, 1e-4);
+    check_logits(&BERT, ENCODER_DTYPE_FLOAT32, 1e-4);
+}
+
+static void float16_logits_equal_the_reference(void)
+{
+    check_logits(&DISTILBERT, ENCODER_DTYPE_AUTO, 1e-2);
+    check_logits(&BERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+}
+
+static void bfloat16_logits_are_near_the_reference(void)
+{
+    check_logits(&DISTILBERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
+    check_logits(&BERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
+}
+
+static void a_relu_model_and_a_model_of_one_layer_are_right(void)
+{
+    struct model_config config = DISTILBERT;
+    config.activation = MODEL_RELU;
+    check_logits(&config, ENCODER_DTYPE_FLOAT16, 1e-2);
+    config = BERT;
+    config.n_layers = 1;
+    check_logits(&config, ENCODER_DTYPE_FLOAT32, 1e-4);
+}
+
+static void our_own_ffn_gemm_gives_the_same_answers(void)
+{
+    setenv("WEIR_CUDA_FFN", "own", 1);
+    check_logits(&DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    unsetenv("WEIR_CUDA_FFN");
+}
+
+/* A text of `length` tokens alone and among others. */
+static void check_same_bits(enum encoder_dtype dtype, uint32_t length)
+{
+    const uint32_t alone_lengths[] = {length}, among_lengths[] = {40, 9, length, 33, 1, 2};
+    struct random_model random;
+    struct texts alone, among;
+    float alone_logits[2], among_logits[12];
+    random_model_make(&random, &DISTILBERT, 5);
+    texts_make(&alone, alone_lengths, 1, 3);
+    texts_make(&among, among_lengths, 6, 4);
+    memcpy(among.input_ids + 49, alone.input_ids, sizeof(uint32_t) * length);
+    struct encoder *encoder = open_encoder(&random, dtype);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &alone.batch, alone_logits), 0);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &among.batch, among_logits), 0);
+    EXPECT(memcmp(alone_logits, among_logits + 4, sizeof alone_logits) == 0);
+    close_encoder(encoder);
+    random_model_free(&random);
+}
+
+/* The stand-in's cuBLASLt prefers algorithms with other bits for few rows, so this fails where the
+ * encoder takes its first offer. */
+static void same_text_same_bits_whatever_shares_its_batch(void)
+{
+    static const enum encoder_dtype dtypes[] = {ENCODER_DTYPE_FLOAT16, ENCODER_DTYPE_BFLOAT16,
+                                                ENCODER_DTYPE_FLOAT32};
+    for (size_t d = 0; d < ARRAY_COUNT(dtypes); d++)
+        for (uint32_t length = 1; length <= 65; length += length < 30 ? 13 : 19)
+            check_same_bits(dtypes[d], length);
+}
+
+/* Without cuBLASLt anywhere. */
+static void our_own_gemms_give_the_same_answers_alone(void)
+{
+    struct model_config relu = DISTILBERT;
+    char *path = strdup(getenv("WEIR_CUBLASLT"));
+    const uint64_t matmuls = standin_counters().matmuls;
+    relu.activation = MODEL_RELU;
+    setenv("WEIR_CUDA_GEMM", "own", 1);
+    setenv("WEIR_CUBLASLT", "/nowhere/libcublasLt.so", 1);
+    check_logits(&DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_logits(&DISTILBERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
+    check_logits(&relu, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_same_bits(ENCODER_DTYPE_FLOAT16, 20);
+    EXPECT_EQUAL(standin_counters().matmuls, matmuls);
+    unsetenv("WEIR_CUDA_GEMM");
+    setenv("WEIR_CUBLASLT", path, 1);
+    free(path);
+}
+
+/* Waits for the oldest batch. */
+static int collect(struct encoder *encoder, float *logits)
+{
+    int result = 0;
+    while (result == 0) {
+        result = cuda_collect(encoder, logits, clock_now_ns());
+        usleep(100);
+    }
+    return result;
+}
+
+static void two_batches_fly_at_once_and_come_back_in_order(void)
+{
+    const uint32_t first_lengths[] = {60, 30}, second_lengths[] = {4, 4, 4};
+    struct random_model random;
+    struct texts first, second;
+    float logits[32];
+    random_model_make(&random, &DISTILBERT, 5);
+    struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
+    texts_make(&first, first_lengths, 2, 1);
+    texts_make(&second, second_lengths, 3, 2);
+    for (int round = 0; round < 3; round++) {
+        standin_hang(true);
+        EXPECT_EQUAL(cuda_submit(encoder, &first.batch), 0);
+        EXPECT_EQUAL(cuda_submit(encoder, &second.batch), 0);
+        EXPECT_EQUAL(cuda_collect(encoder, logits, clock_now_ns()), 0);
+        EXPECT(!cuda_almost_done(encoder));
+        standin_hang(false);
+        EXPECT_EQUAL(collect(encoder, logits), 1);
+        EXPECT(largest_error(&random, &first, logits) < 1e-2);
+        EXPECT_EQUAL(collect(encoder, logits), 1);
+        EXPECT(largest_error(&random, &second, logits) < 1e-2);
+        EXPECT(cuda_almost_done(encoder));
+    }
+    close_encoder(encoder);
+    random_model_free(&random);
+}
+
+/* Descriptors and rows of logits take turns: many batches, two at a time, give the bits that each
+ * gives alone. */
+static void batches_in_flight_give_the_bits_of_batches_alone(void)
+{
+    enum { N_BATCHES = 7 };
+    const uint32_t lengths[] = {60, 30, 4, 17, 1, 5};
+    struct random_model random;
+    static struct texts texts[N_BATCHES];
+    float alone[N_BATCHES][32], logits[32];
+    random_model_make(&random, &DISTILBERT, 5);
+    struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
+    for (uint32_t b = 0; b < N_BATCHES; b++) {
+        texts_make(&texts[b], lengths, 1 + b % 6, b + 1);
+        EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts[b].batch, alone[b]), 0);
+    }
+    EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[0].batch), 0);
+    for (uint32_t b = 0; b < N_BATCHES; b++) {
+        int result = 0;
+        while (!encoder_cuda.almost_done(encoder))
+            usleep(100);
+        if (b + 1 < N_BATCHES)
+            EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[b + 1].batch), 0);
+        while (result == 0) {
+            result = encoder_cuda.collect(encoder, logits, clock_now_ns());
+            usleep(100);
+        }
+        EXPECT_EQUAL(result, 1);
+        EXPECT(memcmp(alone[b], logits, sizeof(float) * 2 * texts[b].batch.n_sequences) == 0);
+    }
+    close_encoder(encoder);
+    random_model_free(&random);
+}
+
+static void a_batch_costs_two_launches_and_no_other_call(void)
+{
+    const uint32_t lengths[] = {7, 21};
+    struct random_model random;
+    struct texts texts;
+    float logits[32];
+    random_model_make(&random, &DISTILBERT, 5);
+    struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
+    texts_make(&texts, lengths, 2, 1);
+    cuda_graphs_wait(&encoder->graphs);
+    const struct standin_counts before = standin_counters();
+    EXPECT_EQUAL(cuda_submit(encoder, &texts.batch), 0);
+    const struct standin_counts after = standin_counters();
+    EXPECT_EQUAL(after.graph_launches - before.graph_launches, 2);
+    EXPECT_EQUAL(after.api_calls - before.api_calls, 2);
+    EXPECT_EQUAL(after.allocations, before.allocations);
+    EXPECT_EQUAL(collect(encoder, logits), 1);
+    close_encoder(encoder);
+    random_model_free(&random);
+}
+
+static void a_hanging_card_is_an_error_when_the_watchdog_barks(void)
+{
+    const uint32_t lengths[] = {7};
+    struct random_model random;
+    struct texts texts;
+    float logits[32];
+    random_model_make(&random, &DISTILBERT, 5);
+    setenv("WEIR_CUDA_WATCHDOG_MS", "50", 1);
+    struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
+    unsetenv("WEIR_CUDA_WATCHDOG_MS");
+    texts_make(&texts, lengths, 1, 1);
+    standin_hang(true);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), -EIO);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), -EIO);
+    standin_hang(false);
+    close_encoder(encoder);
+    random_model_free(&random);
+    standin_reset();
+}
+
+static void a_broken_kernel_is_an_error_and_stays_one(void)
+{
+    const uint32_t lengths[] = {7};
+    struct random_model random;
+    struct texts texts;
+    float logits[32];
+    random_model_make(&random, &DISTILBERT, 5);
+    struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
+    texts_make(&texts, lengths, 1, 1);
+    standin_hang(true); /* so that it breaks after the launches, and only a query can tell */
+    EXPECT_EQUAL(cuda_submit(encoder, &texts.batch), 0);
+    standin_break_next_kernel();
+    standin_hang(false);
+    const uint64_t started_ns = clock_now_ns();
+    EXPECT_EQUAL(collect(encoder, logits), -EIO);
+    EXPECT(clock_now_ns() - started_ns < 5 * NS_PER_S); /* by its error, not by the watchdog */
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), -EIO);
+    close_encoder(encoder);
+    random_model_free(&random);
+    standin_reset();
+}
+
+int main(void)
+{
+    RUN(float32_logits_equal_the_reference);
+    RUN(float16_logits_equal_the_reference);
+    RUN(bfloat16_logits_are_near_the_reference);
+    RUN(a_relu_model_and_a_model_of_one_layer_are_right);
+    RUN(our_own_ffn_gemm_gives_the_same_answers);
+    RUN(our_own_gemms_give_the_same_answers_alone);
+    RUN(same_text_same_bits_whatever_shares_its_batch);
+    RUN(two_batches_fly_at_once_and_come_back_in_order);
+    RUN(batches_in_flight_give_the_bits_of_batches_alone);
+    RUN(a_batch_costs_two_launches_and_no_other_call);
+    RUN(a_hanging_card_is_an_error_when_the_watchdog_barks);
+    RUN(a_broken_kernel_is_an_error_and_stays_one);
+    return 0;
+}
