@@ -9,9 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/file.h"
 #include "shm/log.h"
 
-#define PATH_MAX_BYTES 4096
+#define FILE_MODE 0600 /* another user has a card, and a file, of his own */
 
 #define COUNT_FIELD(field, words) +1
 _Static_assert(sizeof(struct cuda_tune_key) == 128 + 4 * (CUDA_TUNE_KEY_FIELDS(COUNT_FIELD)),
@@ -203,42 +204,12 @@ bool cuda_tune_load(const char *path, const struct cuda_tune_key *key,
 
 /* ---- save ---- */
 
-static int write_all(int file, const struct image *image)
-{
-    for (size_t done = 0; done < image->size;) {
-        const ssize_t n = write(file, image->bytes + done, image->size - done);
-        if (n < 0)
-            return -errno;
-        done += (size_t)n;
-    }
-    return fsync(file) == 0 ? 0 : -errno;
-}
-
-/* Beside the target under a name of its own, then over it: a reader sees the old or the new. */
-static int replace(const char *path, const struct image *image)
-{
-    char temporary[PATH_MAX_BYTES];
-    const int length = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    if (length < 0 || (size_t)length >= sizeof temporary)
-        return -ENAMETOOLONG;
-    const int file = mkostemp(temporary, O_CLOEXEC);
-    if (file < 0)
-        return -errno;
-    int result = write_all(file, image);
-    if (close(file) != 0 && result == 0)
-        result = -errno;
-    if (result == 0 && rename(temporary, path) != 0)
-        result = -errno;
-    if (result != 0)
-        unlink(temporary);
-    return result;
-}
-
 void cuda_tune_save(const char *path, const struct cuda_tune_key *key,
                     const struct cuda_gemm *gemms, uint32_t n_gemms)
 {
     const struct image image = image_make(key, gemms, n_gemms);
-    const int result = image.bytes != NULL ? replace(path, &image) : -ENOMEM;
+    const int result =
+        image.bytes != NULL ? file_replace(path, image.bytes, image.size, FILE_MODE) : -ENOMEM;
     free(image.bytes);
     if (result == 0)
         log_info("the timed choice of GEMM algorithms is in %s for the next start", path);

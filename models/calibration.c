@@ -2,6 +2,7 @@
 #include "models/calibration.h"
 
 #include "models/refuse.h"
+#include "shm/file.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -12,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_BYTES_MAX 4096
 #define FILE_BYTES_MAX 65536 /* 48 layers take 4 KB */
+#define FILE_MODE      0644  /* it lies beside the model, for whoever serves that */
 #define FORMAT_KEY     "weir_calibration"
 #define MAKE_IT        "scripts/calibrate makes it"
 
@@ -133,24 +134,16 @@ static json_t *to_json(const struct model_calibration *calibration,
                      fingerprint, "n_texts", (json_int_t)calibration->n_texts, "amax", amax);
 }
 
-static int replace(const char *path, const json_t *root)
+/* A line, like any text file's. */
+static int write_line(const char *path, const json_t *root)
 {
-    char temporary[PATH_BYTES_MAX];
-    if ((size_t)snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= sizeof temporary)
-        return -ENAMETOOLONG;
-    const int file = mkostemp(temporary, O_CLOEXEC);
-    if (file < 0)
-        return -errno;
-    int result = json_dumpfd(root, file, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 &&
-                         write(file, "\n", 1) == 1 && fchmod(file, 0644) == 0 && fsync(file) == 0
-                     ? 0
-                     : -EIO;
-    if (close(file) != 0 && result == 0)
-        result = -errno;
-    if (result == 0 && rename(temporary, path) != 0)
-        result = -errno;
-    if (result != 0)
-        unlink(temporary);
+    char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    if (text == NULL)
+        return -ENOMEM;
+    const size_t length = strlen(text);
+    text[length] = '\n'; /* over the end: bytes from here on */
+    const int result = file_replace(path, text, length + 1, FILE_MODE);
+    free(text);
     return result;
 }
 
@@ -159,7 +152,7 @@ int model_calibration_write(const struct model_calibration *calibration, const c
                             char error[ERROR_BYTES])
 {
     json_t *root = to_json(calibration, config, fingerprint);
-    const int result = root != NULL ? replace(path, root) : -ENOMEM;
+    const int result = root != NULL ? write_line(path, root) : -ENOMEM;
     if (result != 0)
         refuse(error, path, "cannot be written: %s; name a file in a folder that weir may write",
                strerror(-result));

@@ -671,11 +671,6 @@ MUTANTS = [
         "return cuda_gemm_accepts(context, gemm, operands, bucket);",
         "return true;",
     ),
-    (
-        "cuda_tune.c",
-        "        unlink(temporary);\n",
-        "        {}\n",
-    ),
     # Algorithms that cannot be captured
     (
         "cuda_forward.c",

@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LIBRARY = ["base", "log", "layout", "doorbell", "segment", "process", "stats",
+LIBRARY = ["base", "file", "log", "layout", "doorbell", "segment", "process", "stats",
            "lane_producer", "lane_consumer", "lane_sleep"]
 # test: (its sources beside the library, flags)
 TESTS = {
@@ -28,6 +28,7 @@ TESTS = {
     "sleep": (["own_path.c", "lane_pair.c", "test_lane_sleep.c"], []),
     "segment": (["own_path.c", "test_segment.c"], []),
     "stats": (["own_path.c", "lane_pair.c", "test_stats.c"], []),
+    "file": (["test_file.c"], []),
     "process": (["own_path.c", "lane_pair.c", "test_process.c"], []),
 }
 SECONDS_MAX = 60

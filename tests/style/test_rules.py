@@ -22,6 +22,7 @@ CASES = [
     (rules.floors, "models/a.c", '#include "../shm/base.h"\n', "#include <string.h>\n"),
     (rules.floors, "models/a.c", '#include "model.h"\n', '#include "models/model.h"\n'),
     (rules.ground, "shm/base.h", '#include "shm/lane.h"\n', "#include <time.h>\n"),
+    (rules.ground, "shm/file.c", '#include "shm/lane.h"\n', '#include "shm/file.h"\n'),
     (rules.width, "shm/a.c", "x" * 101 + "\n", "x" * 100 + "\n"),
     (rules.width, "shm/a.c", "\tint a;\n", "    int a;\n"),
     (rules.width, "scripts/a.py", "a = 1 \n", "a = 1\n"),
