@@ -118,8 +118,8 @@ static void fail_by_status(struct pending *pending, uint32_t index, enum lane_st
                             "the deadline passed before text %u was computed", index);
         break;
     case LANE_STATUS_POISONED:
-        exchange_send_error(exchange, HTTP_INTERNAL,
-                            "text %u was given up: the worker died of it twice", index);
+        exchange_send_error(exchange, HTTP_INTERNAL, "text %u was given up: workers died of it",
+                            index);
         break;
     default:
         exchange_send_error(exchange, HTTP_INTERNAL, "the encoder failed on text %u", index);

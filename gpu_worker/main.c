@@ -36,6 +36,7 @@ struct program {
     struct job_shape shape;
     struct start_timer timer;
     struct start_watchdog watchdog;
+    bool predecessor_crashed;
     uint64_t started_ns;                   /* the process, on clock_now_ns() */
     uint64_t before_ns[START_PHASE_COUNT]; /* what phases took before there was a segment */
     char error[ERROR_BYTES];
@@ -197,6 +198,7 @@ static int open_segment(struct program *program)
     if (status)
         return status;
     begin_start_in_segment(program);
+    program->predecessor_crashed = worker_predecessor_crashed(&program->segment);
     process_claim(&program->segment, PROCESS_WORKER);
     handle_signals(&program->segment);
     start_timer_end(&program->timer, START_PHASE_SEGMENT);
@@ -256,6 +258,7 @@ static int open_worker(struct program *program)
             (uint32_t)min_u64(settings->max_batch_requests, choice->max_batch_tokens),
         .drain_timeout_ms = settings->drain_timeout_ms,
         .spin_ns = choice->backend == &encoder_cpu ? 0 : CUDA_SPIN_NS,
+        .predecessor_crashed = program->predecessor_crashed,
     };
     int status = worker_open(&program->worker, &program->segment, &config, program->error);
 

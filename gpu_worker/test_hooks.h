@@ -1,7 +1,8 @@
 /* Hooks for integration tests, off unless the environment sets them: a batch that holds a token
  * kills or hangs this worker, as a poisonous text or a stuck card would.
  *
- *     WEIR_TEST_POISON_TOKEN=<id>   SIGKILL to itself
+ *     WEIR_TEST_POISON_TOKEN=<id>   SIGSEGV to itself: leaves last words
+ *     WEIR_TEST_KILL_TOKEN=<id>     SIGKILL to itself: leaves none
  *     WEIR_TEST_HANG_TOKEN=<id>     sleeps for ever, heartbeat and all
  *
  * One branch for each batch when unset. */
@@ -13,7 +14,7 @@
 
 struct test_hooks {
     bool any;
-    uint32_t poison_token, hang_token; /* UINT32_MAX: unset */
+    uint32_t poison_token, kill_token, hang_token; /* UINT32_MAX: unset */
 };
 
 /* From the environment. */

@@ -68,13 +68,21 @@ static int take_memory(struct worker *worker, char error[ERROR_BYTES])
     return worker->batcher ? 0 : -ENOMEM;
 }
 
+bool worker_predecessor_crashed(const struct segment *segment)
+{
+    struct process_view predecessor;
+
+    process_read(segment, PROCESS_WORKER, &predecessor);
+    return predecessor.state >= PROCESS_STATE_READY && predecessor.last_words[0] != 0;
+}
+
 static void log_poisoned(void *context, const void *payload)
 {
     struct worker *worker = context;
 
     stats_add(worker->stats, STATS_TEXTS_POISONED, 1);
     log_error("a text killed %u workers and is given up; hash of its tokens: %016llx",
-              LANE_TRIES_MAX, (unsigned long long)job_hash(payload, &worker->config.shape));
+              worker->tries_max, (unsigned long long)job_hash(payload, &worker->config.shape));
 }
 
 static int take_over_lanes(struct worker *worker, char error[ERROR_BYTES])
@@ -85,7 +93,8 @@ static int take_over_lanes(struct worker *worker, char error[ERROR_BYTES])
         int status = lane_attach_consumer(&worker->consumers[lane], worker->segment, lane, error);
         if (status)
             return status;
-        n_queued_again += lane_recover(&worker->consumers[lane], log_poisoned, worker);
+        n_queued_again +=
+            lane_recover(&worker->consumers[lane], worker->tries_max, log_poisoned, worker);
     }
     if (n_queued_again > 0)
         log_warning("%u texts were running when the last worker died; each runs again, alone",
@@ -108,6 +117,7 @@ int worker_open(struct worker *worker, struct segment *segment, const struct wor
     worker->config = *config;
     worker->segment = segment;
     worker->stats = stats_writer(segment, PROCESS_WORKER);
+    worker->tries_max = config->predecessor_crashed ? LANE_TRIES_MAX : LANE_SILENT_TRIES_MAX;
     test_hooks_init(&worker->hooks);
     status = take_memory(worker, error);
     return status ? status : take_over_lanes(worker, error);

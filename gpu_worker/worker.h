@@ -35,7 +35,8 @@ struct worker_config {
     uint32_t max_batch_tokens; /* >= shape.max_tokens */
     uint32_t max_batch_sequences;
     uint32_t drain_timeout_ms;
-    uint64_t spin_ns; /* looks for work this long before it sleeps */
+    uint64_t spin_ns;         /* looks for work this long before it sleeps */
+    bool predecessor_crashed; /* worker_predecessor_crashed() */
 };
 
 /* A batch from the taking of its slots until they are completed. */
@@ -50,6 +51,7 @@ struct worker {
     struct worker_config config;
     struct segment *segment;
     struct stats_block *stats;
+    uint32_t tries_max; /* workers that may have died with a text running */
     struct batcher *batcher;
     struct lane_consumer *consumers; /* (n_lanes) */
     bool *touched;                   /* (n_lanes): has completions that nobody was rung for */
@@ -73,6 +75,11 @@ struct worker {
     float *canary_logits;  /* (n_labels): what the first canary gave */
     bool canary_known;
 };
+
+/* Whether the worker before this one died of its work: it served and left last words. The opposite
+ * is a death from outside, or in the start, which no text has to answer for. Call between
+ * segment_open_worker() and process_claim(), which clears those words. */
+bool worker_predecessor_crashed(const struct segment *segment);
 
 /* Attaches to every lane, takes all memory, and takes back what a dead worker left (logged). A
  * zeroed worker may be closed. 0 or -errno with a sentence. */

@@ -25,12 +25,18 @@
 enum lane_status {
     LANE_STATUS_OK,       /* `result` holds the worker's bytes */
     LANE_STATUS_EXPIRED,  /* its deadline passed in the queue: never computed */
-    LANE_STATUS_POISONED, /* it was running when LANE_TRIES_MAX workers died */
+    LANE_STATUS_POISONED, /* it was running when too many workers died */
     LANE_STATUS_INVALID,  /* the worker refused the payload (cannot come from a sane frontend) */
     LANE_STATUS_FAILED,   /* the encoder returned an error */
 };
 
-#define LANE_TRIES_MAX 2
+/* How many workers may die with a text running, the last of them with last words (shm/last_words.h:
+ * a crash, a hang, an encoder's error) or without. Who runs again runs alone, so a second crash is
+ * the text's own doing. A death without a word came from outside: somebody's kill -9, the kernel
+ * short of memory. The text is hardly to blame, but should it be, the supervisor's patience with
+ * crashes in a row (20, scripts/backoff.sh) must last longer than the text does. */
+#define LANE_TRIES_MAX        2
+#define LANE_SILENT_TRIES_MAX 12
 
 #define LANE_SCAN_PERIOD_NS (50 * NS_PER_MS)
 /* A damaged ring asks for a scan at once, but no sooner than this after the last one: else a wild
@@ -139,10 +145,11 @@ int lane_attach_consumer(struct lane_consumer *consumer, struct segment *segment
 void lane_detach_consumer(struct lane_consumer *consumer);
 
 /* What a dead worker left: slots running under an older epoch become queued again with their tries
- * kept, or DONE with LANE_STATUS_POISONED at LANE_TRIES_MAX (then `poisoned` is called, if given,
- * with the payload for a log line). Call once for each lane before the first peek. Returns the
- * number of slots queued again; they are shown by lane_peek like all others. */
-uint32_t lane_recover(struct lane_consumer *consumer,
+ * kept, or DONE with LANE_STATUS_POISONED at `tries_max`, which is LANE_TRIES_MAX or
+ * LANE_SILENT_TRIES_MAX by the dead worker's last words (then `poisoned` is called, if given, with
+ * the payload for a log line). Call once for each lane before the first peek. Returns the number of
+ * slots queued again; they are shown by lane_peek like all others. */
+uint32_t lane_recover(struct lane_consumer *consumer, uint32_t tries_max,
                       void (*poisoned)(void *context, const void *payload), void *context);
 
 /* Shows the next queued slot not shown before, oldest first; false when there is none. A periodic

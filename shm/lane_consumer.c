@@ -112,7 +112,7 @@ static bool finish(struct lane_consumer *consumer, uint32_t slot_index, uint64_t
 
 /* ---- after a death ---- */
 
-uint32_t lane_recover(struct lane_consumer *consumer,
+uint32_t lane_recover(struct lane_consumer *consumer, uint32_t tries_max,
                       void (*poisoned)(void *context, const void *payload), void *context)
 {
     uint32_t n_queued = 0, n_slots = consumer->segment->geometry.slots_per_lane;
@@ -122,7 +122,7 @@ uint32_t lane_recover(struct lane_consumer *consumer,
         if (slot_word_state(word) != SLOT_STATE_RUNNING ||
             slot_word_epoch(word) == (consumer->worker_epoch & 0xffff))
             continue;
-        if (slot_word_tries(word) >= LANE_TRIES_MAX) {
+        if (slot_word_tries(word) >= tries_max) {
             if (poisoned)
                 poisoned(context, layout_payload(slot));
             struct outcome outcome = {.status = LANE_STATUS_POISONED, .done_ns = clock_now_ns()};

@@ -12,39 +12,39 @@
 /* X(identifier, Prometheus family, label text or "", help). Families stay contiguous.
  * requests_total = sum of responses_total, once nothing is in flight: `lost` are those of a
  * frontend that died, counted by its successor. */
-#define STATS_COUNTERS(X)                                                                          \
-    X(REQUESTS, "weir_requests_total", "", "HTTP requests received.")                              \
-    X(RESPONSES_OK, "weir_responses_total", "code=\"2xx\"", "Answers by outcome.")                 \
-    X(RESPONSES_MALFORMED, "weir_responses_total", "code=\"400\"", "Answers by outcome.")          \
-    X(RESPONSES_UNAUTHORIZED, "weir_responses_total", "code=\"401\"", "Answers by outcome.")       \
-    X(RESPONSES_NO_ROUTE, "weir_responses_total", "code=\"404\"", "Answers by outcome.")           \
-    X(RESPONSES_NO_METHOD, "weir_responses_total", "code=\"405\"", "Answers by outcome.")          \
-    X(RESPONSES_SLOW_CLIENT, "weir_responses_total", "code=\"408\"", "Answers by outcome.")        \
-    X(RESPONSES_TOO_LARGE, "weir_responses_total", "code=\"413\"", "Answers by outcome.")          \
-    X(RESPONSES_MEDIA_TYPE, "weir_responses_total", "code=\"415\"", "Answers by outcome.")         \
-    X(RESPONSES_INVALID, "weir_responses_total", "code=\"422\"", "Answers by outcome.")            \
-    X(RESPONSES_OVERLOADED, "weir_responses_total", "code=\"429\"", "Answers by outcome.")         \
-    X(RESPONSES_CLIENT_GONE, "weir_responses_total", "code=\"499\"", "Answers by outcome.")        \
-    X(RESPONSES_FAILED, "weir_responses_total", "code=\"500\"", "Answers by outcome.")             \
-    X(RESPONSES_UNAVAILABLE, "weir_responses_total", "code=\"503\"", "Answers by outcome.")        \
-    X(RESPONSES_DEADLINE, "weir_responses_total", "code=\"504\"", "Answers by outcome.")           \
-    X(RESPONSES_LOST, "weir_responses_total", "code=\"lost\"", "Answers by outcome.")              \
-    X(TEXTS, "weir_texts_total", "", "Texts submitted to the worker.")                             \
-    X(TOKENS, "weir_tokens_total", "", "Tokens submitted to the worker, special ones included.")   \
-    X(TEXTS_TRUNCATED, "weir_texts_truncated_total", "", "Texts cut to the model's length.")       \
-    X(LANE_RESCUES, "weir_lane_rescues_total", "", "Slots found by a scan, not by a ring.")        \
-    X(LANE_RESYNCS, "weir_lane_resyncs_total", "", "Ring ends out of bounds, set right.")          \
-    X(LANE_BAD_ENTRIES, "weir_lane_bad_entries_total", "", "Ring entries that name no slot.")      \
-    X(LANE_LATE_RESULTS, "weir_lane_late_results_total", "", "Results whose slot was not ours.")   \
-    X(BELL_WAKES, "weir_bell_wakes_total", "", "System calls made to wake a sleeping process.")    \
-    X(BATCHES, "weir_batches_total", "", "Batches run by the worker.")                             \
-    X(BATCH_TEXTS, "weir_batch_texts_total", "", "Texts run by the worker.")                       \
-    X(BATCH_TOKENS, "weir_batch_tokens_total", "", "Tokens run by the worker.")                    \
-    X(TEXTS_EXPIRED, "weir_texts_expired_total", "", "Texts dropped after their deadline.")        \
-    X(TEXTS_REPLAYED, "weir_texts_replayed_total", "", "Texts run again after a worker died.")     \
-    X(TEXTS_POISONED, "weir_texts_poisoned_total", "", "Texts given up: they killed two workers.") \
-    X(TEXTS_BAD, "weir_texts_bad_total", "", "Slots whose contents the worker refused.")           \
-    X(CANARIES, "weir_canaries_total", "", "Canary batches run while idle.")                       \
+#define STATS_COUNTERS(X)                                                                        \
+    X(REQUESTS, "weir_requests_total", "", "HTTP requests received.")                            \
+    X(RESPONSES_OK, "weir_responses_total", "code=\"2xx\"", "Answers by outcome.")               \
+    X(RESPONSES_MALFORMED, "weir_responses_total", "code=\"400\"", "Answers by outcome.")        \
+    X(RESPONSES_UNAUTHORIZED, "weir_responses_total", "code=\"401\"", "Answers by outcome.")     \
+    X(RESPONSES_NO_ROUTE, "weir_responses_total", "code=\"404\"", "Answers by outcome.")         \
+    X(RESPONSES_NO_METHOD, "weir_responses_total", "code=\"405\"", "Answers by outcome.")        \
+    X(RESPONSES_SLOW_CLIENT, "weir_responses_total", "code=\"408\"", "Answers by outcome.")      \
+    X(RESPONSES_TOO_LARGE, "weir_responses_total", "code=\"413\"", "Answers by outcome.")        \
+    X(RESPONSES_MEDIA_TYPE, "weir_responses_total", "code=\"415\"", "Answers by outcome.")       \
+    X(RESPONSES_INVALID, "weir_responses_total", "code=\"422\"", "Answers by outcome.")          \
+    X(RESPONSES_OVERLOADED, "weir_responses_total", "code=\"429\"", "Answers by outcome.")       \
+    X(RESPONSES_CLIENT_GONE, "weir_responses_total", "code=\"499\"", "Answers by outcome.")      \
+    X(RESPONSES_FAILED, "weir_responses_total", "code=\"500\"", "Answers by outcome.")           \
+    X(RESPONSES_UNAVAILABLE, "weir_responses_total", "code=\"503\"", "Answers by outcome.")      \
+    X(RESPONSES_DEADLINE, "weir_responses_total", "code=\"504\"", "Answers by outcome.")         \
+    X(RESPONSES_LOST, "weir_responses_total", "code=\"lost\"", "Answers by outcome.")            \
+    X(TEXTS, "weir_texts_total", "", "Texts submitted to the worker.")                           \
+    X(TOKENS, "weir_tokens_total", "", "Tokens submitted to the worker, special ones included.") \
+    X(TEXTS_TRUNCATED, "weir_texts_truncated_total", "", "Texts cut to the model's length.")     \
+    X(LANE_RESCUES, "weir_lane_rescues_total", "", "Slots found by a scan, not by a ring.")      \
+    X(LANE_RESYNCS, "weir_lane_resyncs_total", "", "Ring ends out of bounds, set right.")        \
+    X(LANE_BAD_ENTRIES, "weir_lane_bad_entries_total", "", "Ring entries that name no slot.")    \
+    X(LANE_LATE_RESULTS, "weir_lane_late_results_total", "", "Results whose slot was not ours.") \
+    X(BELL_WAKES, "weir_bell_wakes_total", "", "System calls made to wake a sleeping process.")  \
+    X(BATCHES, "weir_batches_total", "", "Batches run by the worker.")                           \
+    X(BATCH_TEXTS, "weir_batch_texts_total", "", "Texts run by the worker.")                     \
+    X(BATCH_TOKENS, "weir_batch_tokens_total", "", "Tokens run by the worker.")                  \
+    X(TEXTS_EXPIRED, "weir_texts_expired_total", "", "Texts dropped after their deadline.")      \
+    X(TEXTS_REPLAYED, "weir_texts_replayed_total", "", "Texts run again after a worker died.")   \
+    X(TEXTS_POISONED, "weir_texts_poisoned_total", "", "Texts given up: workers died of them.")  \
+    X(TEXTS_BAD, "weir_texts_bad_total", "", "Slots whose contents the worker refused.")         \
+    X(CANARIES, "weir_canaries_total", "", "Canary batches run while idle.")                     \
     X(WORKER_STARTS, "weir_worker_starts_total", "", "Workers that opened the segment.")
 
 /* X(identifier, Prometheus family, unit, help); unit "seconds" records nanoseconds, else plain. */

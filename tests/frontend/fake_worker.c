@@ -91,7 +91,7 @@ static int open_fake(struct fake *fake, const struct settings *settings, char er
     for (uint32_t lane = 0; rc == 0 && lane < geometry.n_lanes; lane++) {
         rc = lane_attach_consumer(&fake->consumers[lane], &fake->segment, lane, error);
         if (rc == 0)
-            lane_recover(&fake->consumers[lane], NULL, NULL);
+            lane_recover(&fake->consumers[lane], LANE_TRIES_MAX, NULL, NULL);
     }
     return rc;
 }

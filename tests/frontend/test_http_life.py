@@ -198,7 +198,7 @@ def setUpModule():  # pylint: disable=invalid-name
 
 class WorkerTrouble(unittest.TestCase):
     def test_what_the_worker_could_not_compute_is_500(self):
-        for status, words in [("poisoned", "died of it twice"), ("failed", "the encoder failed"),
+        for status, words in [("poisoned", "workers died of it"), ("failed", "the encoder failed"),
                               ("invalid", "the encoder failed"),
                               ("nan", documented_error(500)["error"])]:
             with self.subTest(status=status), Server(worker_env={"FAKE_STATUS": status}) as server:

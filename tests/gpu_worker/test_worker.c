@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define POISON_TOKEN 991
+#define KILL_TOKEN   993
 #define HANG_TOKEN   992
 
 /* A segment, a worker and a frontend on each lane but the spare one. */
@@ -166,8 +167,8 @@ static void a_text_past_its_deadline_is_not_computed(void)
 /* ---- deaths ---------------------------------------------------------------------------------- */
 
 /* Texts that wait together while no worker lives, the bad one in their midst; then one worker after
- * the other, until the bad text is given up. Each death must look as `death` says. */
-static void expect_only_the_bad_text_to_fail(uint32_t bad_token, int death)
+ * the other, until the bad text is given up after `n_deaths`. Each must look as `death` says. */
+static void expect_only_the_bad_text_to_fail(uint32_t bad_token, int n_deaths, int death)
 {
     struct kit_text bad = text_with(bad_token);
     uint32_t bad_slot = 0, n_served = 0, number_of[KIT_SLOTS] = {0};
@@ -180,7 +181,7 @@ static void expect_only_the_bad_text_to_fail(uint32_t bad_token, int death)
         if (i == 4)
             bad_slot = kit_submit(&house.lanes[0], &bad);
     }
-    for (int deaths = 0; deaths < LANE_TRIES_MAX; deaths++)
+    for (int deaths = 0; deaths < n_deaths; deaths++)
         EXPECT_EQUAL(kit_await_end(kit_start_worker(house.path)), death);
     house.worker = kit_start_worker(house.path);
     while (n_served < 10 || !given_up) {
@@ -203,10 +204,38 @@ static void a_text_that_kills_takes_no_other_with_it(void)
 {
     open_house(&house);
     setenv("WEIR_TEST_POISON_TOKEN", "991", 1);
-    expect_only_the_bad_text_to_fail(POISON_TOKEN, -SIGKILL);
+    expect_only_the_bad_text_to_fail(POISON_TOKEN, LANE_TRIES_MAX, -SIGSEGV);
     unsetenv("WEIR_TEST_POISON_TOKEN");
     /* Those that were in its batch ran again, each alone. */
     EXPECT(stats().counters[STATS_TEXTS_REPLAYED] >= 4);
+    close_house(&house);
+}
+
+static void a_death_without_a_word_is_held_against_no_text_for_long(void)
+{
+    open_house(&house);
+    setenv("WEIR_TEST_KILL_TOKEN", "993", 1);
+    expect_only_the_bad_text_to_fail(KILL_TOKEN, LANE_SILENT_TRIES_MAX, -SIGKILL);
+    unsetenv("WEIR_TEST_KILL_TOKEN");
+    close_house(&house);
+}
+
+/* Words of a start that failed say nothing about the texts that ran under the worker before. */
+static void only_the_words_of_a_worker_that_served_count(void)
+{
+    open_house(&house);
+    EXPECT_EQUAL(kit_stop_worker(house.worker), 0);
+    EXPECT(!worker_predecessor_crashed(&house.segment));
+    process_claim(&house.segment, PROCESS_WORKER);
+    process_last_words(&house.segment, PROCESS_WORKER, "no card");
+    EXPECT(!worker_predecessor_crashed(&house.segment));
+    process_set_state(&house.segment, PROCESS_WORKER, PROCESS_STATE_READY);
+    EXPECT(worker_predecessor_crashed(&house.segment));
+    process_set_state(&house.segment, PROCESS_WORKER, PROCESS_STATE_FAILED);
+    EXPECT(worker_predecessor_crashed(&house.segment));
+    process_claim(&house.segment, PROCESS_WORKER);
+    EXPECT(!worker_predecessor_crashed(&house.segment));
+    house.worker = 0;
     close_house(&house);
 }
 
@@ -215,7 +244,7 @@ static void a_failing_encoder_ends_the_worker_with_a_sentence(void)
     struct process_view view;
 
     open_house(&house);
-    expect_only_the_bad_text_to_fail(KIT_FAIL_TOKEN, KIT_EXIT_FAILED);
+    expect_only_the_bad_text_to_fail(KIT_FAIL_TOKEN, LANE_TRIES_MAX, KIT_EXIT_FAILED);
     EXPECT_EQUAL(kit_stop_worker(house.worker), 0);
     struct kit_text bad = text_with(KIT_FAIL_TOKEN);
     kit_submit(&house.lanes[1], &bad);
@@ -362,6 +391,8 @@ int main(void)
     RUN(a_slot_that_makes_no_sense_is_refused_and_the_rest_served);
     RUN(a_text_past_its_deadline_is_not_computed);
     RUN(a_text_that_kills_takes_no_other_with_it);
+    RUN(a_death_without_a_word_is_held_against_no_text_for_long);
+    RUN(only_the_words_of_a_worker_that_served_count);
     RUN(a_failing_encoder_ends_the_worker_with_a_sentence);
     RUN(a_hung_batch_shows_as_a_heartbeat_that_grows_old);
     RUN(a_fault_leaves_last_words);

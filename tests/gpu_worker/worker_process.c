@@ -104,6 +104,7 @@ static void be_a_worker(const char *path, int ready)
     log_init("worker of a test", false, LOG_SEVERITY_ERROR);
     expect_started(segment_open_worker(&segment, path, &geometry, "kit", error), error);
     own_segment = &segment;
+    config.predecessor_crashed = worker_predecessor_crashed(&segment);
     process_claim(&segment, PROCESS_WORKER);
     last_words_install(&segment, PROCESS_WORKER, activity_describe);
     signal(SIGTERM, request_stop);

@@ -125,6 +125,18 @@ class DeathTest(Whole):
         self.assertGreaterEqual(self.metric(server, "weir_worker_starts_total"), 11)
         server.check_segment()
 
+    def test_workers_killed_while_they_run_the_last_ones_texts_fail_no_request(self):
+        server = self.start()
+        load = self.load(server)
+        for _ in range(10):
+            load.wait_until_ok(1)  # most of what was running runs again, or waits to
+            os.kill(server.worker(), signal.SIGKILL)
+            server.expect_log("worker 1 ended with SIGKILL")
+        load.wait_until_ok(200)
+        load.stop()
+        self.assertEqual(load.failures, [])
+        self.assertEqual(self.metric(server, "weir_texts_poisoned_total"), 0)
+
     def test_a_killed_frontend_takes_only_its_own_connections(self):
         server = self.start()
         load = self.load(server, connections=32)
@@ -160,6 +172,15 @@ class DeathTest(Whole):
         load.stop()
         self.assertEqual(load.failures, [])
         self.assertEqual(self.metric(server, "weir_texts_poisoned_total"), 1)
+
+    def test_a_text_that_kills_without_a_word_is_given_up_before_the_server_is(self):
+        server = self.start(env={"WEIR_TEST_KILL_TOKEN": str(token_id(POISON))})
+        load = self.load(server)
+        status, body = predict(server.port, f"a {POISON} in the cinema")
+        self.assertEqual(status, 500, body)
+        load.wait_until_ok(100)
+        load.stop()
+        self.assertEqual(load.failures, [])
 
     def test_a_hung_worker_is_replaced(self):
         server = self.start(env={"WEIR_TEST_HANG_TOKEN": str(token_id(POISON)),

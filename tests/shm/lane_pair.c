@@ -40,7 +40,7 @@ uint32_t lane_pair_new_worker(struct lane_pair *pair)
     EXPECT_EQUAL(segment_open_worker(&pair->worker, pair->path, &geometry, "model", error), 0);
     EXPECT_EQUAL(lane_attach_consumer(&pair->consumer, &pair->worker, 0, error), 0);
     pair->lane = layout_lane(&pair->worker, 0);
-    return lane_recover(&pair->consumer, NULL, NULL);
+    return lane_recover(&pair->consumer, LANE_TRIES_MAX, NULL, NULL);
 }
 
 void lane_pair_new_frontend(struct lane_pair *pair)

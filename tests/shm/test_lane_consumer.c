@@ -302,7 +302,7 @@ static void a_slot_that_killed_two_workers_is_answered_as_poisoned(void)
     EXPECT_EQUAL(
         segment_open_worker(&pair.worker, pair.path, &pair.frontend.geometry, "model", error), 0);
     EXPECT_EQUAL(lane_attach_consumer(&pair.consumer, &pair.worker, 0, error), 0);
-    EXPECT_EQUAL(lane_recover(&pair.consumer, count_poisoned, &n_poisoned), 0);
+    EXPECT_EQUAL(lane_recover(&pair.consumer, LANE_TRIES_MAX, count_poisoned, &n_poisoned), 0);
     EXPECT_EQUAL(n_poisoned, 1);
     EXPECT(lane_reap(&pair.producer, 4, &completion));
     EXPECT_EQUAL(completion.status, LANE_STATUS_POISONED);
@@ -315,7 +315,7 @@ static void recovery_leaves_its_own_running_slots_alone(void)
     lane_pair_open(&pair);
     lane_pair_submit(&pair, "a", 1);
     struct lane_ticket ticket = lane_pair_take(&pair, "a", 2);
-    EXPECT_EQUAL(lane_recover(&pair.consumer, NULL, NULL), 0);
+    EXPECT_EQUAL(lane_recover(&pair.consumer, LANE_TRIES_MAX, NULL, NULL), 0);
     lane_pair_complete(&pair, &ticket, "A");
     lane_pair_reap(&pair, "A", 3);
     lane_pair_close(&pair);

@@ -140,7 +140,7 @@ static void worker_main(void)
     process_claim(&segment, PROCESS_WORKER);
     for (uint32_t lane = 0; lane < N_FRONTENDS; lane++) {
         EXPECT_EQUAL(lane_attach_consumer(&consumers[lane], &segment, lane, error), 0);
-        lane_recover(&consumers[lane], NULL, NULL);
+        lane_recover(&consumers[lane], LANE_TRIES_MAX, NULL, NULL);
     }
     process_set_state(&segment, PROCESS_WORKER, PROCESS_STATE_READY);
     for (;;) { /* until killed */

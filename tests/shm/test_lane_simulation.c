@@ -218,7 +218,7 @@ static void worker_main(void *state)
     for (uint32_t i = 0; i < N_FRONTENDS; i++)
         EXPECT_EQUAL(lane_attach_consumer(&worker->consumers[i], &worker->segment, i, error), 0);
     for (uint32_t i = 0; i < N_FRONTENDS; i++)
-        lane_recover(&worker->consumers[i], NULL, NULL);
+        lane_recover(&worker->consumers[i], LANE_TRIES_MAX, NULL, NULL);
     process_set_state(&worker->segment, PROCESS_WORKER, PROCESS_STATE_READY);
     while (!simulation_ending()) {
         struct taken batch[BATCH_MAX];

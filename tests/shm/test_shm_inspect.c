@@ -247,11 +247,11 @@ static void check_finds_each_broken_invariant(void)
     atomic_store(&lane_pair_slot(&pair, 5)->state_word, slot_word(1, 3, 0, SLOT_STATE_QUEUED));
     expect_violation(&pair, "slot 5: queued, but with an epoch");
     open_busy(&pair);
-    atomic_store(&lane_pair_slot(&pair, 5)->state_word, slot_word(1, 0, 2, SLOT_STATE_QUEUED));
+    atomic_store(&lane_pair_slot(&pair, 5)->state_word, slot_word(1, 0, 12, SLOT_STATE_QUEUED));
     expect_violation(&pair, "slot 5: queued, but with all its tries spent");
     open_busy(&pair);
     atomic_store(&lane_pair_slot(&pair, 5)->state_word, slot_word(1, 1, 0, SLOT_STATE_RUNNING));
-    expect_violation(&pair, "slot 5: running, but with tries out of 1..2");
+    expect_violation(&pair, "slot 5: running, but with tries out of 1..12");
     open_busy(&pair);
     atomic_store(&lane_pair_slot(&pair, 5)->state_word, slot_word(1, 9, 1, SLOT_STATE_RUNNING));
     expect_violation(&pair, "slot 5: running under a dead worker although the living one is ready");
