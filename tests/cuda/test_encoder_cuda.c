@@ -10,52 +10,7 @@
 #include "tests/gpu_worker/reference_encoder.h"
 #include "tests/test.h"
 
-#define VOCAB      60
 #define TOKENS_MAX 192
-
-static const struct model_config DISTILBERT = {
-    .architecture = MODEL_DISTILBERT,
-    .vocab_size = VOCAB,
-    .hidden_dim = 64,
-    .n_layers = 2,
-    .n_heads = 1,
-    .ffn_dim = 128,
-    .n_positions = 128,
-    .n_labels = 2,
-    .layer_norm_eps = 1e-12f,
-};
-
-static const struct model_config BERT = {
-    .architecture = MODEL_BERT,
-    .vocab_size = VOCAB,
-    .hidden_dim = 96,
-    .n_layers = 3,
-    .n_heads = 3,
-    .ffn_dim = 64,
-    .n_positions = 128,
-    .n_types = 2,
-    .n_labels = 5,
-    .layer_norm_eps = 1e-12f,
-};
-
-/* A batch of texts of given lengths; text s has type 1 from its middle on. */
-struct texts {
-    uint32_t input_ids[TOKENS_MAX], cu_seqlens[33], type_starts[32];
-    struct batch batch;
-};
-
-static void texts_make(struct texts *texts, const uint32_t *lengths, uint32_t n, uint64_t seed)
-{
-    memset(texts, 0, sizeof *texts);
-    for (uint32_t s = 0; s < n; s++) {
-        texts->cu_seqlens[s + 1] = texts->cu_seqlens[s] + lengths[s];
-        texts->type_starts[s] = (lengths[s] + 1) / 2;
-        for (uint32_t i = 0; i < lengths[s]; i++)
-            texts->input_ids[texts->cu_seqlens[s] + i] = random_between(&seed, 0, VOCAB - 1);
-    }
-    texts->batch = (struct batch){texts->input_ids, texts->cu_seqlens, texts->type_starts, n,
-                                  texts->cu_seqlens[n]};
-}
 
 static struct encoder *open_encoder(const struct random_model *random, enum encoder_dtype dtype)
 {
@@ -75,7 +30,7 @@ static void close_encoder(struct encoder *encoder)
     EXPECT_EQUAL(standin_counters().live_objects, 0);
 }
 
-static double largest_error(const struct random_model *random, const struct texts *texts,
+static double largest_error(const struct random_model *random, const struct random_texts *texts,
                             const float *logits)
 {
     const uint32_t n_labels = random->model.config.n_labels;
@@ -99,7 +54,7 @@ static void check_logits(const struct model_config *config, enum encoder_dtype d
     static const uint32_t batches[][8] = {
         {1}, {128}, {5, 40, 1, 16, 33}, {12, 12, 12}, {70, 3, 100}};
     struct random_model random;
-    struct texts texts;
+    struct random_texts texts;
     float logits[32 * 8];
     random_model_make(&random, config, 5);
     struct encoder *encoder = open_encoder(&random, dtype);
@@ -107,7 +62,7 @@ static void check_logits(const struct model_config *config, enum encoder_dtype d
         uint32_t n = 0;
         while (n < 8 && batches[b][n] > 0)
             n++;
-        texts_make(&texts, batches[b], n, b + 1);
+        random_texts_make(&texts, &random.model.config, batches[b], n, b + 1);
         EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), 0);
         const double error = largest_error(&random, &texts, logits);
         if (!(error < tolerance))
@@ -120,28 +75,28 @@ static void check_logits(const struct model_config *config, enum encoder_dtype d
 
 static void float32_logits_equal_the_reference(void)
 {
-    check_logits(&DISTILBERT, ENCODER_DTYPE_FLOAT32, 1e-4);
-    check_logits(&BERT, ENCODER_DTYPE_FLOAT32, 1e-4);
+    check_logits(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT32, 1e-4);
+    check_logits(&RANDOM_MODEL_BERT, ENCODER_DTYPE_FLOAT32, 1e-4);
 }
 
 static void float16_logits_equal_the_reference(void)
 {
-    check_logits(&DISTILBERT, ENCODER_DTYPE_AUTO, 1e-2);
-    check_logits(&BERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_logits(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_AUTO, 1e-2);
+    check_logits(&RANDOM_MODEL_BERT, ENCODER_DTYPE_FLOAT16, 1e-2);
 }
 
 static void bfloat16_logits_are_near_the_reference(void)
 {
-    check_logits(&DISTILBERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
-    check_logits(&BERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
+    check_logits(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
+    check_logits(&RANDOM_MODEL_BERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
 }
 
 static void a_relu_model_and_a_model_of_one_layer_are_right(void)
 {
-    struct model_config config = DISTILBERT;
+    struct model_config config = RANDOM_MODEL_DISTILBERT;
     config.activation = MODEL_RELU;
     check_logits(&config, ENCODER_DTYPE_FLOAT16, 1e-2);
-    config = BERT;
+    config = RANDOM_MODEL_BERT;
     config.n_layers = 1;
     check_logits(&config, ENCODER_DTYPE_FLOAT32, 1e-4);
 }
@@ -149,7 +104,7 @@ static void a_relu_model_and_a_model_of_one_layer_are_right(void)
 static void our_own_ffn_gemm_gives_the_same_answers(void)
 {
     setenv("WEIR_CUDA_FFN", "own", 1);
-    check_logits(&DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_logits(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
     unsetenv("WEIR_CUDA_FFN");
 }
 
@@ -158,11 +113,11 @@ static void check_same_bits(enum encoder_dtype dtype, uint32_t length)
 {
     const uint32_t alone_lengths[] = {length}, among_lengths[] = {40, 9, length, 33, 1, 2};
     struct random_model random;
-    struct texts alone, among;
+    struct random_texts alone, among;
     float alone_logits[2], among_logits[12];
-    random_model_make(&random, &DISTILBERT, 5);
-    texts_make(&alone, alone_lengths, 1, 3);
-    texts_make(&among, among_lengths, 6, 4);
+    random_model_make(&random, &RANDOM_MODEL_DISTILBERT, 5);
+    random_texts_make(&alone, &random.model.config, alone_lengths, 1, 3);
+    random_texts_make(&among, &random.model.config, among_lengths, 6, 4);
     memcpy(among.input_ids + 49, alone.input_ids, sizeof(uint32_t) * length);
     struct encoder *encoder = open_encoder(&random, dtype);
     EXPECT_EQUAL(encoder_cuda.forward(encoder, &alone.batch, alone_logits), 0);
@@ -186,14 +141,14 @@ static void same_text_same_bits_whatever_shares_its_batch(void)
 /* Without cuBLASLt anywhere. */
 static void our_own_gemms_give_the_same_answers_alone(void)
 {
-    struct model_config relu = DISTILBERT;
+    struct model_config relu = RANDOM_MODEL_DISTILBERT;
     char *path = strdup(getenv("WEIR_CUBLASLT"));
     const uint64_t matmuls = standin_counters().matmuls;
     relu.activation = MODEL_RELU;
     setenv("WEIR_CUDA_GEMM", "own", 1);
     setenv("WEIR_CUBLASLT", "/nowhere/libcublasLt.so", 1);
-    check_logits(&DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
-    check_logits(&DISTILBERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
+    check_logits(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_logits(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_BFLOAT16, 8e-2);
     check_logits(&relu, ENCODER_DTYPE_FLOAT16, 1e-2);
     check_same_bits(ENCODER_DTYPE_FLOAT16, 20);
     EXPECT_EQUAL(standin_counters().matmuls, matmuls);
@@ -217,12 +172,12 @@ static void two_batches_fly_at_once_and_come_back_in_order(void)
 {
     const uint32_t first_lengths[] = {60, 30}, second_lengths[] = {4, 4, 4};
     struct random_model random;
-    struct texts first, second;
+    struct random_texts first, second;
     float logits[32];
-    random_model_make(&random, &DISTILBERT, 5);
+    random_model_make(&random, &RANDOM_MODEL_DISTILBERT, 5);
     struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
-    texts_make(&first, first_lengths, 2, 1);
-    texts_make(&second, second_lengths, 3, 2);
+    random_texts_make(&first, &random.model.config, first_lengths, 2, 1);
+    random_texts_make(&second, &random.model.config, second_lengths, 3, 2);
     for (int round = 0; round < 3; round++) {
         standin_hang(true);
         EXPECT_EQUAL(cuda_submit(encoder, &first.batch), 0);
@@ -247,12 +202,12 @@ static void batches_in_flight_give_the_bits_of_batches_alone(void)
     enum { N_BATCHES = 7 };
     const uint32_t lengths[] = {60, 30, 4, 17, 1, 5};
     struct random_model random;
-    static struct texts texts[N_BATCHES];
+    static struct random_texts texts[N_BATCHES];
     float alone[N_BATCHES][32], logits[32];
-    random_model_make(&random, &DISTILBERT, 5);
+    random_model_make(&random, &RANDOM_MODEL_DISTILBERT, 5);
     struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
     for (uint32_t b = 0; b < N_BATCHES; b++) {
-        texts_make(&texts[b], lengths, 1 + b % 6, b + 1);
+        random_texts_make(&texts[b], &random.model.config, lengths, 1 + b % 6, b + 1);
         EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts[b].batch, alone[b]), 0);
     }
     EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[0].batch), 0);
@@ -277,11 +232,11 @@ static void a_batch_costs_two_launches_and_no_other_call(void)
 {
     const uint32_t lengths[] = {7, 21};
     struct random_model random;
-    struct texts texts;
+    struct random_texts texts;
     float logits[32];
-    random_model_make(&random, &DISTILBERT, 5);
+    random_model_make(&random, &RANDOM_MODEL_DISTILBERT, 5);
     struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
-    texts_make(&texts, lengths, 2, 1);
+    random_texts_make(&texts, &random.model.config, lengths, 2, 1);
     cuda_graphs_wait(&encoder->graphs);
     const struct standin_counts before = standin_counters();
     EXPECT_EQUAL(cuda_submit(encoder, &texts.batch), 0);
@@ -298,13 +253,13 @@ static void a_hanging_card_is_an_error_when_the_watchdog_barks(void)
 {
     const uint32_t lengths[] = {7};
     struct random_model random;
-    struct texts texts;
+    struct random_texts texts;
     float logits[32];
-    random_model_make(&random, &DISTILBERT, 5);
+    random_model_make(&random, &RANDOM_MODEL_DISTILBERT, 5);
     setenv("WEIR_CUDA_WATCHDOG_MS", "50", 1);
     struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
     unsetenv("WEIR_CUDA_WATCHDOG_MS");
-    texts_make(&texts, lengths, 1, 1);
+    random_texts_make(&texts, &random.model.config, lengths, 1, 1);
     standin_hang(true);
     EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), -EIO);
     EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), -EIO);
@@ -318,11 +273,11 @@ static void a_broken_kernel_is_an_error_and_stays_one(void)
 {
     const uint32_t lengths[] = {7};
     struct random_model random;
-    struct texts texts;
+    struct random_texts texts;
     float logits[32];
-    random_model_make(&random, &DISTILBERT, 5);
+    random_model_make(&random, &RANDOM_MODEL_DISTILBERT, 5);
     struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
-    texts_make(&texts, lengths, 1, 1);
+    random_texts_make(&texts, &random.model.config, lengths, 1, 1);
     standin_hang(true); /* so that it breaks after the launches, and only a query can tell */
     EXPECT_EQUAL(cuda_submit(encoder, &texts.batch), 0);
     standin_break_next_kernel();

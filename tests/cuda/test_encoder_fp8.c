@@ -11,62 +11,14 @@
 #include "tests/gpu_worker/reference_encoder.h"
 #include "tests/test.h"
 
-#define VOCAB       60
 #define TOKENS_MAX  192
 #define LABELS_MAX  5
 #define FINGERPRINT "00112233445566778899aabbccddeeff"
 #define CALLS_MAX   100000
 
-static const struct model_config DISTILBERT = {
-    .architecture = MODEL_DISTILBERT,
-    .vocab_size = VOCAB,
-    .hidden_dim = 64,
-    .n_layers = 3,
-    .n_heads = 1,
-    .ffn_dim = 128,
-    .n_positions = 128,
-    .n_labels = 2,
-    .layer_norm_eps = 1e-12f,
-};
-
-static const struct model_config BERT = {
-    .architecture = MODEL_BERT,
-    .vocab_size = VOCAB,
-    .hidden_dim = 96,
-    .n_layers = 2,
-    .n_heads = 6,
-    .ffn_dim = 64,
-    .n_positions = 128,
-    .n_types = 2,
-    .n_labels = LABELS_MAX,
-    .layer_norm_eps = 1e-12f,
-};
-
 static char calibration_path[64]; /* of this process */
 
-/* ---- texts ---- */
-
 static const uint32_t LENGTHS[] = {5, 40, 1, 16, 33, 12};
-
-struct texts {
-    uint32_t input_ids[TOKENS_MAX], cu_seqlens[ARRAY_COUNT(LENGTHS) + 1],
-        type_starts[ARRAY_COUNT(LENGTHS)];
-    struct batch batch;
-};
-
-static void texts_make(struct texts *texts)
-{
-    uint64_t seed = 9;
-    memset(texts, 0, sizeof *texts);
-    for (uint32_t s = 0; s < ARRAY_COUNT(LENGTHS); s++) {
-        texts->cu_seqlens[s + 1] = texts->cu_seqlens[s] + LENGTHS[s];
-        texts->type_starts[s] = (LENGTHS[s] + 1) / 2;
-    }
-    for (uint32_t i = 0; i < texts->cu_seqlens[ARRAY_COUNT(LENGTHS)]; i++)
-        texts->input_ids[i] = random_between(&seed, 0, VOCAB - 1);
-    texts->batch = (struct batch){texts->input_ids, texts->cu_seqlens, texts->type_starts,
-                                  ARRAY_COUNT(LENGTHS), texts->cu_seqlens[ARRAY_COUNT(LENGTHS)]};
-}
 
 /* ---- the twin ---- */
 
@@ -152,7 +104,7 @@ static void round_model(struct random_model *random)
 }
 
 /* For each text, by plain loops. `twin` NULL: without any rounding. */
-static void reference(const struct random_model *random, const struct texts *texts,
+static void reference(const struct random_model *random, const struct random_texts *texts,
                       struct twin *twin, double *logits)
 {
     const struct reference_watch watch = {watch_input, twin};
@@ -206,7 +158,7 @@ static void close_encoder(struct encoder *encoder)
 }
 
 /* Serves the texts as a float model, which leaves a calibration behind. */
-static void calibrate(const struct random_model *random, const struct texts *texts,
+static void calibrate(const struct random_model *random, const struct random_texts *texts,
                       enum encoder_dtype dtype)
 {
     float logits[ARRAY_COUNT(LENGTHS) * LABELS_MAX];
@@ -238,11 +190,11 @@ static void check_recording(const struct model_config *config, enum encoder_dtyp
 {
     struct model_calibration seen = {0}, expected = {0};
     struct random_model random;
-    struct texts texts;
+    struct random_texts texts;
     double logits[ARRAY_COUNT(LENGTHS) * LABELS_MAX];
     char error[ERROR_BYTES] = "";
     make_model(&random, config);
-    texts_make(&texts);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
     calibrate(&random, &texts, dtype);
     EXPECT_EQUAL(model_calibration_read(&seen, calibration_path, &random.model, error), 0);
     EXPECT_EQUAL(seen.n_texts, ARRAY_COUNT(LENGTHS));
@@ -258,12 +210,12 @@ static void check_recording(const struct model_config *config, enum encoder_dtyp
 
 static void a_calibration_holds_what_plain_loops_see(void)
 {
-    struct model_config relu = DISTILBERT;
+    struct model_config relu = RANDOM_MODEL_DISTILBERT;
     relu.activation = MODEL_RELU;
-    check_recording(&DISTILBERT, ENCODER_DTYPE_FLOAT32, 1e-5);
-    check_recording(&DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
-    check_recording(&BERT, ENCODER_DTYPE_FLOAT16, 1e-2);
-    check_recording(&BERT, ENCODER_DTYPE_BFLOAT16, 4e-2);
+    check_recording(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT32, 1e-5);
+    check_recording(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_recording(&RANDOM_MODEL_BERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_recording(&RANDOM_MODEL_BERT, ENCODER_DTYPE_BFLOAT16, 4e-2);
     check_recording(&relu, ENCODER_DTYPE_FLOAT32, 1e-5);
 }
 
@@ -272,10 +224,10 @@ static void a_calibration_holds_what_plain_loops_see(void)
 static void our_own_gemms_hide_nothing_from_a_calibration(void)
 {
     setenv("WEIR_CUDA_FFN", "own", 1);
-    check_recording(&DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_recording(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
     unsetenv("WEIR_CUDA_FFN");
     setenv("WEIR_CUDA_GEMM", "own", 1);
-    check_recording(&DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
+    check_recording(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
     unsetenv("WEIR_CUDA_GEMM");
 }
 
@@ -289,7 +241,7 @@ static void check_logits(const struct model_config *config, float cut, double to
 {
     struct model_calibration calibration = {0};
     struct random_model random, rounded;
-    struct texts texts;
+    struct random_texts texts;
     double exact[ARRAY_COUNT(LENGTHS) * LABELS_MAX], expected[ARRAY_COUNT(LENGTHS) * LABELS_MAX];
     float logits[ARRAY_COUNT(LENGTHS) * LABELS_MAX];
     const uint32_t n = ARRAY_COUNT(LENGTHS) * config->n_labels;
@@ -297,7 +249,7 @@ static void check_logits(const struct model_config *config, float cut, double to
     make_model(&random, config);
     make_model(&rounded, config);
     round_model(&rounded);
-    texts_make(&texts);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
     struct twin twin = {RECORDS, &random.model, &calibration};
     reference(&random, &texts, &twin, exact);
     for (uint32_t i = 0; i < MODEL_LAYERS_MAX; i++)
@@ -320,28 +272,28 @@ static void check_logits(const struct model_config *config, float cut, double to
 
 static void logits_are_those_of_a_twin_that_rounds_to_the_same_codes(void)
 {
-    struct model_config relu = DISTILBERT, shallow = DISTILBERT;
+    struct model_config relu = RANDOM_MODEL_DISTILBERT, shallow = RANDOM_MODEL_DISTILBERT;
     relu.activation = MODEL_RELU;
     shallow.n_layers = 1;
-    check_logits(&DISTILBERT, 1.0f, 0.15, 0.01, 0.4);
-    check_logits(&BERT, 1.0f, 0.1, 0.01, 0.4);
+    check_logits(&RANDOM_MODEL_DISTILBERT, 1.0f, 0.15, 0.01, 0.4);
+    check_logits(&RANDOM_MODEL_BERT, 1.0f, 0.1, 0.01, 0.4);
     check_logits(&relu, 1.0f, 0.2, 0.01, 0.4);
     check_logits(&shallow, 1.0f, 0.01, 0.005, 0.1);
 }
 
 static void logits_are_the_twins_where_ranges_are_cut_off(void)
 {
-    check_logits(&DISTILBERT, 0.1f, 0.08, 0.5, 10.0);
-    check_logits(&BERT, 0.1f, 0.08, 0.5, 10.0);
+    check_logits(&RANDOM_MODEL_DISTILBERT, 0.1f, 0.08, 0.5, 10.0);
+    check_logits(&RANDOM_MODEL_BERT, 0.1f, 0.08, 0.5, 10.0);
 }
 
 static void same_text_same_bits_whatever_shares_its_batch(void)
 {
     struct random_model random;
-    struct texts texts;
+    struct random_texts texts;
     float together[ARRAY_COUNT(LENGTHS) * LABELS_MAX], alone[LABELS_MAX];
-    make_model(&random, &DISTILBERT);
-    texts_make(&texts);
+    make_model(&random, &RANDOM_MODEL_DISTILBERT);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
     calibrate(&random, &texts, ENCODER_DTYPE_FLOAT16);
     struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FP8);
     EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, together), 0);
@@ -350,7 +302,8 @@ static void same_text_same_bits_whatever_shares_its_batch(void)
         const struct batch one = {texts.input_ids + texts.cu_seqlens[s], cu_seqlens,
                                   texts.type_starts + s, 1, LENGTHS[s]};
         EXPECT_EQUAL(encoder_cuda.forward(encoder, &one, alone), 0);
-        EXPECT(memcmp(alone, together + s * DISTILBERT.n_labels, 2 * sizeof(float)) == 0);
+        EXPECT(memcmp(alone, together + s * RANDOM_MODEL_DISTILBERT.n_labels, 2 * sizeof(float)) ==
+               0);
     }
     close_encoder(encoder);
     random_model_free(&random);
@@ -369,11 +322,11 @@ static void expect_refusal(const struct random_model *random, const char *words)
 
 static void what_fp8_cannot_do_is_refused_in_a_sentence(void)
 {
-    struct model_config odd = DISTILBERT;
+    struct model_config odd = RANDOM_MODEL_DISTILBERT;
     struct random_model random;
-    struct texts texts;
-    make_model(&random, &DISTILBERT);
-    texts_make(&texts);
+    struct random_texts texts;
+    make_model(&random, &RANDOM_MODEL_DISTILBERT);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
     calibrate(&random, &texts, ENCODER_DTYPE_FLOAT16);
     standin_set_device(1, 8, 6, 40);
     expect_refusal(&random, "compute capability 8.6, --dtype fp8 needs 8.9 or newer");
@@ -405,12 +358,12 @@ static void any_call_may_fail_and_nothing_leaks(void)
 {
     struct model_config config = RANDOM_MODEL_SMALL;
     struct random_model random;
-    struct texts texts;
-    make_model(&random, &DISTILBERT);
-    texts_make(&texts);
+    struct random_texts texts;
+    make_model(&random, &RANDOM_MODEL_DISTILBERT);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
     calibrate(&random, &texts, ENCODER_DTYPE_FLOAT16);
     random_model_free(&random);
-    config.n_layers = DISTILBERT.n_layers; /* the calibration's rows will do */
+    config.n_layers = RANDOM_MODEL_DISTILBERT.n_layers; /* the calibration's rows will do */
     make_model(&random, &config);
     for (enum encoder_dtype dtype = ENCODER_DTYPE_FLOAT16; dtype != ENCODER_DTYPE_AUTO;
          dtype = dtype == ENCODER_DTYPE_FLOAT16 ? ENCODER_DTYPE_FP8 : ENCODER_DTYPE_AUTO) {

@@ -13,17 +13,6 @@
 #include "tests/gpu_worker/reference_encoder.h"
 #include "tests/test.h"
 
-static const struct model_config SMALL = {
-    .architecture = MODEL_DISTILBERT,
-    .vocab_size = 20,
-    .hidden_dim = 64,
-    .n_layers = 2,
-    .n_heads = 2,
-    .ffn_dim = 32,
-    .n_positions = 16,
-    .n_labels = 2,
-    .layer_norm_eps = 1e-12f,
-};
 static const struct encoder_options OPTIONS = {.max_batch_tokens = 16, .max_batch_sequences = 2};
 
 static const struct encoder_backend *open_module(const char *path)
@@ -43,7 +32,7 @@ static void the_module_answers_or_refuses_in_a_sentence(const char *path)
     const struct encoder_backend *backend = open_module(path);
     struct random_model random;
     char error[ERROR_BYTES] = "";
-    random_model_make(&random, &SMALL, 1);
+    random_model_make(&random, &RANDOM_MODEL_SMALL, 1);
     struct encoder *encoder = backend->create(&random.model, &OPTIONS, error);
     if (encoder == NULL) {
         printf("refused: %s\n", error);
@@ -65,7 +54,7 @@ static void the_standin_module_answers(const char *path)
     char error[ERROR_BYTES] = "";
     float logits[4];
     double expected[2];
-    random_model_make(&random, &SMALL, 1);
+    random_model_make(&random, &RANDOM_MODEL_SMALL, 1);
     struct encoder *encoder = backend->create(&random.model, &OPTIONS, error);
     if (encoder == NULL)
         fprintf(stderr, "%s\n", error);
@@ -103,7 +92,7 @@ static void break_a_check(const char *path)
     struct random_model random;
     char error[ERROR_BYTES];
     options.voice = &voice;
-    random_model_make(&random, &SMALL, 1);
+    random_model_make(&random, &RANDOM_MODEL_SMALL, 1);
     const struct encoder_backend *backend = open_module(path);
     struct encoder *encoder = backend->create(&random.model, &options, error);
     backend->submit(encoder, &too_large);

@@ -18,6 +18,31 @@ const struct model_config RANDOM_MODEL_SMALL = {
     .layer_norm_eps = 1e-12f,
 };
 
+const struct model_config RANDOM_MODEL_DISTILBERT = {
+    .architecture = MODEL_DISTILBERT,
+    .vocab_size = 60,
+    .hidden_dim = 64,
+    .n_layers = 3,
+    .n_heads = 1,
+    .ffn_dim = 128,
+    .n_positions = 128,
+    .n_labels = 2,
+    .layer_norm_eps = 1e-12f,
+};
+
+const struct model_config RANDOM_MODEL_BERT = {
+    .architecture = MODEL_BERT,
+    .vocab_size = 60,
+    .hidden_dim = 96,
+    .n_layers = 2,
+    .n_heads = 6,
+    .ffn_dim = 64,
+    .n_positions = 128,
+    .n_types = 2,
+    .n_labels = 5,
+    .layer_norm_eps = 1e-12f,
+};
+
 uint64_t random_next(uint64_t *state)
 {
     uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
@@ -120,4 +145,56 @@ void random_model_free(struct random_model *random)
 {
     free(random->numbers);
     memset(random, 0, sizeof(*random));
+}
+
+/* ---- texts ---- */
+
+void random_texts_clear(struct random_texts *texts)
+{
+    texts->cu_seqlens[0] = 0;
+    texts->batch = (struct batch){texts->input_ids, texts->cu_seqlens, texts->type_starts, 0, 0};
+}
+
+bool random_texts_append(struct random_texts *texts, const uint32_t *input_ids, uint32_t length,
+                         uint32_t type_start)
+{
+    struct batch *batch = &texts->batch;
+
+    if (batch->n_sequences == RANDOM_TEXTS_MAX ||
+        batch->n_tokens + length > RANDOM_TEXTS_TOKENS_MAX)
+        return false;
+    memcpy(texts->input_ids + batch->n_tokens, input_ids, length * sizeof(*input_ids));
+    texts->type_starts[batch->n_sequences] = type_start;
+    batch->n_tokens += length;
+    texts->cu_seqlens[++batch->n_sequences] = batch->n_tokens;
+    return true;
+}
+
+static void make_ids(uint32_t *input_ids, const struct model_config *config, uint32_t length,
+                     uint64_t *seed)
+{
+    CHECK(length > 0 && length <= RANDOM_TEXTS_TOKENS_MAX);
+    for (uint32_t i = 0; i < length; i++)
+        input_ids[i] = random_between(seed, 0, config->vocab_size - 1);
+}
+
+bool random_texts_append_random(struct random_texts *texts, const struct model_config *config,
+                                uint32_t length, uint64_t *seed)
+{
+    uint32_t input_ids[RANDOM_TEXTS_TOKENS_MAX];
+
+    make_ids(input_ids, config, length, seed);
+    return random_texts_append(texts, input_ids, length, random_between(seed, 1, length));
+}
+
+void random_texts_make(struct random_texts *texts, const struct model_config *config,
+                       const uint32_t *lengths, uint32_t n_texts, uint64_t seed)
+{
+    uint32_t input_ids[RANDOM_TEXTS_TOKENS_MAX];
+
+    random_texts_clear(texts);
+    for (uint32_t i = 0; i < n_texts; i++) {
+        make_ids(input_ids, config, lengths[i], &seed);
+        CHECK(random_texts_append(texts, input_ids, lengths[i], (lengths[i] + 1) / 2));
+    }
 }

@@ -7,9 +7,7 @@
 
 #include <math.h>
 
-#define LABELS_MAX    8
-#define SEQUENCES_MAX 64
-#define TOKENS_MAX    1024
+#define LABELS_MAX 8
 
 static const struct model_config shapes[] = {
     {.architecture = MODEL_DISTILBERT,
@@ -59,51 +57,11 @@ static const struct model_config shapes[] = {
      .n_labels = 2},
 };
 
-/* Any number of texts, packed. */
-struct texts {
-    uint32_t ids[TOKENS_MAX], starts[SEQUENCES_MAX + 1], type_starts[SEQUENCES_MAX];
-    uint32_t n;
-};
-
-static struct batch batch_of(const struct texts *texts)
-{
-    return (struct batch){
-        .input_ids = texts->ids,
-        .cu_seqlens = texts->starts,
-        .type_starts = texts->type_starts,
-        .n_sequences = texts->n,
-        .n_tokens = texts->starts[texts->n],
-    };
-}
-
-/* False when there is no room. */
-static bool append_text(struct texts *texts, const uint32_t *ids, uint32_t length,
-                        uint32_t type_start)
-{
-    uint32_t at = texts->starts[texts->n];
-
-    if (texts->n == SEQUENCES_MAX || at + length > TOKENS_MAX)
-        return false;
-    memcpy(texts->ids + at, ids, length * sizeof(*ids));
-    texts->type_starts[texts->n] = type_start;
-    texts->starts[++texts->n] = at + length;
-    return true;
-}
-
-static bool append_random(struct texts *texts, const struct model_config *config, uint32_t length,
-                          uint64_t *seed)
-{
-    uint32_t ids[TOKENS_MAX];
-
-    for (uint32_t i = 0; i < length; i++)
-        ids[i] = random_between(seed, 0, config->vocab_size - 1);
-    return append_text(texts, ids, length, random_between(seed, 1, length));
-}
-
 static struct encoder *make_encoder(const struct model *model, uint32_t threads)
 {
-    struct encoder_options options = {
-        .threads = threads, .max_batch_tokens = TOKENS_MAX, .max_batch_sequences = SEQUENCES_MAX};
+    struct encoder_options options = {.threads = threads,
+                                      .max_batch_tokens = RANDOM_TEXTS_TOKENS_MAX,
+                                      .max_batch_sequences = RANDOM_TEXTS_MAX};
     char error[ERROR_BYTES] = "";
     struct encoder *encoder = encoder_cpu.create(model, &options, error);
 
@@ -113,21 +71,22 @@ static struct encoder *make_encoder(const struct model *model, uint32_t threads)
     return encoder;
 }
 
-static void expect_near(const struct model *model, const struct texts *texts, const float *logits)
+static void expect_near(const struct model *model, const struct random_texts *texts,
+                        const float *logits)
 {
     uint32_t n_labels = model->config.n_labels;
 
-    for (uint32_t i = 0; i < texts->n; i++) {
+    for (uint32_t i = 0; i < texts->batch.n_sequences; i++) {
         double expected[LABELS_MAX];
-        uint32_t start = texts->starts[i];
+        uint32_t start = texts->cu_seqlens[i];
 
-        reference_logits(model, texts->ids + start, texts->starts[i + 1] - start,
+        reference_logits(model, texts->input_ids + start, texts->cu_seqlens[i + 1] - start,
                          texts->type_starts[i], expected);
         for (uint32_t label = 0; label < n_labels; label++) {
             double got = logits[i * n_labels + label];
             if (!(fabs(got - expected[label]) <= 2e-5 * (1 + fabs(expected[label])))) {
                 fprintf(stderr, "text %u of %u tokens, label %u: %.9g, expected %.9g\n", i,
-                        texts->starts[i + 1] - start, label, got, expected[label]);
+                        texts->cu_seqlens[i + 1] - start, label, got, expected[label]);
                 exit(1);
             }
         }
@@ -139,19 +98,18 @@ static void logits_are_those_of_the_formulas(void)
     for (size_t s = 0; s < ARRAY_COUNT(shapes); s++) {
         static const uint32_t lengths[] = {1, 2, 3, 12, 13, 16, 17, 31, 48};
         struct random_model random;
-        static struct texts texts;
-        float logits[SEQUENCES_MAX * LABELS_MAX];
+        static struct random_texts texts;
+        float logits[RANDOM_TEXTS_MAX * LABELS_MAX];
         struct encoder *encoder;
         uint64_t seed = s;
         uint32_t n_lengths = shapes[s].hidden_dim > 500 ? 5 : ARRAY_COUNT(lengths);
 
         random_model_make(&random, &shapes[s], s);
-        texts.n = 0;
+        random_texts_clear(&texts);
         for (size_t i = 0; i < n_lengths; i++)
-            EXPECT(append_random(&texts, &shapes[s], lengths[i], &seed));
+            EXPECT(random_texts_append_random(&texts, &shapes[s], lengths[i], &seed));
         encoder = make_encoder(&random.model, 2);
-        struct batch batch = batch_of(&texts);
-        EXPECT_EQUAL(encoder_cpu.forward(encoder, &batch, logits), 0);
+        EXPECT_EQUAL(encoder_cpu.forward(encoder, &texts.batch, logits), 0);
         expect_near(&random.model, &texts, logits);
         encoder_cpu.destroy(encoder);
         random_model_free(&random);
@@ -161,24 +119,25 @@ static void logits_are_those_of_the_formulas(void)
 /* ---- same text, same bits -------------------------------------------------------------------- */
 
 /* A text whose logits are known, amid `before` random texts and as many as fit behind it. */
-static void surround(struct texts *texts, const struct texts *alone,
+static void surround(struct random_texts *texts, const struct random_texts *alone,
                      const struct model_config *config, uint32_t before, uint32_t max_tokens,
                      uint64_t *seed)
 {
-    uint32_t length = alone->starts[1];
+    uint32_t length = alone->cu_seqlens[1];
 
-    texts->n = 0;
+    random_texts_clear(texts);
     for (uint32_t i = 0; i < before; i++) {
-        uint32_t room = max_tokens - length - texts->starts[texts->n];
-        if (room == 0 || !append_random(texts, config,
+        uint32_t room = max_tokens - length - texts->batch.n_tokens;
+        if (room == 0 ||
+            !random_texts_append_random(texts, config,
                                         random_between(seed, 1, (uint32_t)min_u64(room, 40)), seed))
             break;
     }
-    EXPECT(append_text(texts, alone->ids, length, alone->type_starts[0]));
-    while (texts->starts[texts->n] < max_tokens && random_between(seed, 0, 30) > 0) {
-        uint32_t room = max_tokens - texts->starts[texts->n];
-        if (!append_random(texts, config, random_between(seed, 1, (uint32_t)min_u64(room, 40)),
-                           seed))
+    EXPECT(random_texts_append(texts, alone->input_ids, length, alone->type_starts[0]));
+    while (texts->batch.n_tokens < max_tokens && random_between(seed, 0, 30) > 0) {
+        uint32_t room = max_tokens - texts->batch.n_tokens;
+        if (!random_texts_append_random(texts, config,
+                                        random_between(seed, 1, (uint32_t)min_u64(room, 40)), seed))
             break;
     }
 }
@@ -186,30 +145,28 @@ static void surround(struct texts *texts, const struct texts *alone,
 static void expect_same_bits(struct encoder *encoder, const struct model_config *config,
                              uint32_t length, uint32_t n_batches, uint64_t *seed)
 {
-    static struct texts alone, texts;
-    float expected[LABELS_MAX], logits[SEQUENCES_MAX * LABELS_MAX];
-    struct batch batch;
-
-    alone.n = 0;
-    EXPECT(append_random(&alone, config, length, seed));
-    batch = batch_of(&alone);
-    EXPECT_EQUAL(encoder_cpu.forward(encoder, &batch, expected), 0);
+    static struct random_texts alone, texts;
+    float expected[LABELS_MAX], logits[RANDOM_TEXTS_MAX * LABELS_MAX];
+    random_texts_clear(&alone);
+    EXPECT(random_texts_append_random(&alone, config, length, seed));
+    EXPECT_EQUAL(encoder_cpu.forward(encoder, &alone.batch, expected), 0);
     for (uint32_t i = 0; i < n_batches; i++) {
         uint32_t before = random_between(seed, 0, 20);
-        uint32_t room = random_between(seed, length, (uint32_t)min_u64(length + 500, TOKENS_MAX));
+        uint32_t room =
+            random_between(seed, length, (uint32_t)min_u64(length + 500, RANDOM_TEXTS_TOKENS_MAX));
         uint32_t place = 0;
 
         surround(&texts, &alone, config, before, room, seed);
-        while (texts.starts[place + 1] - texts.starts[place] != length ||
-               memcmp(texts.ids + texts.starts[place], alone.ids, length * sizeof(uint32_t)) != 0 ||
+        while (texts.cu_seqlens[place + 1] - texts.cu_seqlens[place] != length ||
+               memcmp(texts.input_ids + texts.cu_seqlens[place], alone.input_ids,
+                      length * sizeof(uint32_t)) != 0 ||
                texts.type_starts[place] != alone.type_starts[0])
             place++;
-        batch = batch_of(&texts);
-        EXPECT_EQUAL(encoder_cpu.forward(encoder, &batch, logits), 0);
+        EXPECT_EQUAL(encoder_cpu.forward(encoder, &texts.batch, logits), 0);
         if (memcmp(expected, logits + place * config->n_labels, config->n_labels * sizeof(float))) {
             fprintf(stderr,
                     "a text of %u tokens: other bits as number %u in a batch of %u, %u tokens\n",
-                    length, place, texts.n, batch.n_tokens);
+                    length, place, texts.batch.n_sequences, texts.batch.n_tokens);
             exit(1);
         }
     }
@@ -241,21 +198,18 @@ static void every_batch_size_gives_the_same_bits(void)
     const struct model_config *config = &shapes[0];
     struct random_model random;
     struct encoder *encoder;
-    float expected[LABELS_MAX], logits[SEQUENCES_MAX * LABELS_MAX];
-    static struct texts texts;
+    float expected[LABELS_MAX], logits[RANDOM_TEXTS_MAX * LABELS_MAX];
+    static struct random_texts texts;
     uint64_t seed = 7;
 
     random_model_make(&random, config, 7);
     encoder = make_encoder(&random.model, 2);
     for (uint32_t filler = 0; filler <= 300; filler++) {
-        struct batch batch;
-
-        texts.n = 0;
-        EXPECT(append_text(&texts, (const uint32_t[]){3, 1, 4, 1, 5}, 5, 5));
+        random_texts_clear(&texts);
+        EXPECT(random_texts_append(&texts, (const uint32_t[]){3, 1, 4, 1, 5}, 5, 5));
         for (uint32_t left = filler; left > 0; left -= (uint32_t)min_u64(left, 30))
-            EXPECT(append_random(&texts, config, (uint32_t)min_u64(left, 30), &seed));
-        batch = batch_of(&texts);
-        EXPECT_EQUAL(encoder_cpu.forward(encoder, &batch, logits), 0);
+            EXPECT(random_texts_append_random(&texts, config, (uint32_t)min_u64(left, 30), &seed));
+        EXPECT_EQUAL(encoder_cpu.forward(encoder, &texts.batch, logits), 0);
         if (filler == 0)
             memcpy(expected, logits, sizeof(expected));
         EXPECT(memcmp(expected, logits, config->n_labels * sizeof(float)) == 0);
@@ -271,26 +225,24 @@ static void the_largest_batch_and_the_longest_text_fit(void)
     const struct model_config *config = &shapes[0];
     struct random_model random;
     struct encoder *encoder;
-    static struct texts texts;
-    float logits[SEQUENCES_MAX * LABELS_MAX];
-    struct batch batch;
+    static struct random_texts texts;
+    float logits[RANDOM_TEXTS_MAX * LABELS_MAX];
     uint64_t seed = 1;
 
     random_model_make(&random, config, 1);
     encoder = make_encoder(&random.model, 2);
-    texts.n = 0;
-    while (append_random(&texts, config, TOKENS_MAX / SEQUENCES_MAX, &seed))
+    random_texts_clear(&texts);
+    while (random_texts_append_random(&texts, config, RANDOM_TEXTS_TOKENS_MAX / RANDOM_TEXTS_MAX,
+                                      &seed))
         ;
-    batch = batch_of(&texts);
-    EXPECT_EQUAL(batch.n_tokens, TOKENS_MAX);
-    EXPECT_EQUAL(batch.n_sequences, SEQUENCES_MAX);
-    EXPECT_EQUAL(encoder_cpu.forward(encoder, &batch, logits), 0);
+    EXPECT_EQUAL(texts.batch.n_tokens, RANDOM_TEXTS_TOKENS_MAX);
+    EXPECT_EQUAL(texts.batch.n_sequences, RANDOM_TEXTS_MAX);
+    EXPECT_EQUAL(encoder_cpu.forward(encoder, &texts.batch, logits), 0);
     expect_near(&random.model, &texts, logits);
 
-    texts.n = 0;
-    EXPECT(append_random(&texts, config, config->n_positions, &seed));
-    batch = batch_of(&texts);
-    EXPECT_EQUAL(encoder_cpu.forward(encoder, &batch, logits), 0);
+    random_texts_clear(&texts);
+    EXPECT(random_texts_append_random(&texts, config, config->n_positions, &seed));
+    EXPECT_EQUAL(encoder_cpu.forward(encoder, &texts.batch, logits), 0);
     expect_near(&random.model, &texts, logits);
     encoder_cpu.destroy(encoder);
     random_model_free(&random);
