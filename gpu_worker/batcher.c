@@ -137,6 +137,20 @@ uint32_t batcher_expire(struct batcher *batcher, uint64_t now_ns,
 
 /* ---- the next batch -------------------------------------------------------------------------- */
 
+/* The lane whose turn is number i in each round of the next batch. */
+static uint32_t lane_in_turn(const struct batcher *batcher, uint32_t i)
+{
+    return (batcher->opening_lane + i) % batcher->limits.n_lanes;
+}
+
+/* NULL: nobody waits there. */
+static const struct lane_ticket *first_in_lane(const struct batcher *batcher, uint32_t lane)
+{
+    const struct queue *queue = &batcher->queues[lane];
+
+    return queue->first == NOBODY ? NULL : &queue->nodes[queue->first].ticket;
+}
+
 struct filling {
     struct lane_ticket *tickets;
     uint32_t n_tickets, n_tokens;
@@ -157,12 +171,10 @@ static bool fits(const struct batcher *batcher, const struct filling *batch,
 /* Moves the lane's first text into the batch. False when there is none or it does not fit. */
 static bool take_first(struct batcher *batcher, uint32_t lane, struct filling *batch)
 {
-    struct queue *queue = &batcher->queues[lane];
-    const struct lane_ticket *ticket;
+    const struct lane_ticket *ticket = first_in_lane(batcher, lane);
 
-    if (queue->first == NOBODY)
+    if (!ticket)
         return false;
-    ticket = &queue->nodes[queue->first].ticket;
     if (!fits(batcher, batch, ticket)) {
         if (batch->refused_lane == NOBODY)
             batch->refused_lane = lane;
@@ -171,7 +183,7 @@ static bool take_first(struct batcher *batcher, uint32_t lane, struct filling *b
     batch->tickets[batch->n_tickets++] = *ticket;
     batch->n_tokens += ticket->weight;
     batch->alone = ticket->tries > 0;
-    unlink_slot(batcher, queue, queue->first);
+    unlink_slot(batcher, &batcher->queues[lane], ticket->slot_index);
     return true;
 }
 
@@ -179,13 +191,12 @@ uint32_t batcher_next(struct batcher *batcher, struct lane_ticket *tickets)
 {
     struct filling batch = {.tickets = tickets, .refused_lane = NOBODY};
     bool closed[SEGMENT_LANES_MAX] = {false};
-    uint32_t n_lanes = batcher->limits.n_lanes, first = batcher->opening_lane;
     bool took = true;
 
     while (took) {
         took = false;
-        for (uint32_t i = 0; i < n_lanes; i++) {
-            uint32_t lane = (first + i) % n_lanes;
+        for (uint32_t i = 0; i < batcher->limits.n_lanes; i++) {
+            uint32_t lane = lane_in_turn(batcher, i);
             if (closed[lane])
                 continue;
             closed[lane] = !take_first(batcher, lane, &batch);
@@ -193,7 +204,7 @@ uint32_t batcher_next(struct batcher *batcher, struct lane_ticket *tickets)
         }
     }
     batcher->opening_lane =
-        batch.refused_lane != NOBODY ? batch.refused_lane : (first + 1) % n_lanes;
+        batch.refused_lane != NOBODY ? batch.refused_lane : lane_in_turn(batcher, 1);
     return batch.n_tickets;
 }
 
@@ -201,10 +212,9 @@ uint32_t batcher_next(struct batcher *batcher, struct lane_ticket *tickets)
 bool batcher_next_is_alone(const struct batcher *batcher)
 {
     for (uint32_t i = 0; i < batcher->limits.n_lanes; i++) {
-        const struct queue *queue =
-            &batcher->queues[(batcher->opening_lane + i) % batcher->limits.n_lanes];
-        if (queue->first != NOBODY)
-            return queue->nodes[queue->first].ticket.tries > 0;
+        const struct lane_ticket *ticket = first_in_lane(batcher, lane_in_turn(batcher, i));
+        if (ticket)
+            return ticket->tries > 0;
     }
     return false;
 }
