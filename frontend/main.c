@@ -170,7 +170,8 @@ int main(int argc, char **argv)
         settings_print_help("weir-frontend");
         return 0;
     case SETTINGS_BAD:
-        fprintf(stderr, "weir-frontend: %s\n", error);
+        log_init("frontend", settings.json_output, LOG_SEVERITY_ERROR); /* of which lane? */
+        log_error("%s", error);
         return SETTINGS_EXIT_USAGE;
     case SETTINGS_OK:
         break;

@@ -348,7 +348,8 @@ int main(int argc, char **argv)
         settings_print_help(argv[0]);
         return EXIT_SUCCESS;
     case SETTINGS_BAD:
-        fprintf(stderr, "weir-worker: %s\n", program.error);
+        log_init("worker", settings.json_output, LOG_SEVERITY_ERROR);
+        log_error("%s", program.error);
         return SETTINGS_EXIT_USAGE;
     case SETTINGS_OK:
         break;

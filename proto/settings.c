@@ -315,6 +315,38 @@ static bool wants_help(int argc, char *const *argv)
     return false;
 }
 
+/* Whether a complaint is to be logged as JSON: by the whole of the environment and the command
+ * line, since what they say of it may stand behind what is wrong with them. */
+static bool wants_json(int argc, char *const *argv, char *(*environment_get)(const char *name))
+{
+    static const char flag[] = "json-output";
+    const struct setting *setting = find_flag(flag, sizeof(flag) - 1);
+    char name[ENVIRONMENT_NAME], ignored[ERROR_BYTES];
+    const char *value = environment_value(setting, environment_get, name);
+    struct settings said = {.json_output = false};
+
+    if (value != NULL)
+        set_from_text(&said, setting, value);
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], "--", 2) == 0 && strstr(argv[i], flag) != NULL)
+            read_flag(&said, argv[i], NULL, ignored);
+    return said.json_output;
+}
+
+static bool read_arguments(struct settings *settings, int argc, char *const *argv,
+                           char error[ERROR_BYTES])
+{
+    for (int i = 1; i < argc;) {
+        if (strncmp(argv[i], "--", 2) != 0)
+            return refuse_unknown(argv[i], error);
+        int taken = read_flag(settings, argv[i], i + 1 < argc ? argv[i + 1] : NULL, error);
+        if (taken == 0)
+            return false;
+        i += taken;
+    }
+    return true;
+}
+
 enum settings_result settings_parse(struct settings *settings, int argc, char *const *argv,
                                     char *(*environment_get)(const char *name),
                                     char error[ERROR_BYTES])
@@ -325,17 +357,9 @@ enum settings_result settings_parse(struct settings *settings, int argc, char *c
         set_default(settings, &settings_table[i]);
     if (wants_help(argc, argv))
         return SETTINGS_HELP;
-    if (!read_environment(settings, environment_get, error))
-        return SETTINGS_BAD;
-    for (int i = 1; i < argc;) {
-        if (strncmp(argv[i], "--", 2) != 0) {
-            refuse_unknown(argv[i], error);
-            return SETTINGS_BAD;
-        }
-        int taken = read_flag(settings, argv[i], i + 1 < argc ? argv[i + 1] : NULL, error);
-        if (taken == 0)
-            return SETTINGS_BAD;
-        i += taken;
-    }
-    return SETTINGS_OK;
+    if (read_environment(settings, environment_get, error) &&
+        read_arguments(settings, argc, argv, error))
+        return SETTINGS_OK;
+    settings->json_output = wants_json(argc, argv, environment_get);
+    return SETTINGS_BAD;
 }

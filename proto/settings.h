@@ -123,7 +123,8 @@ struct settings {
 enum settings_result { SETTINGS_OK, SETTINGS_HELP, SETTINGS_BAD };
 
 /* Defaults, then the environment (looked up by `environment_get`, as getenv), then argv[1..].
- * SETTINGS_BAD fills `error` with a sentence that names the flag, the value and what is allowed.
+ * SETTINGS_BAD fills `error` with a sentence that names the flag, the value and what is allowed;
+ * json_output then says how to log that, wherever the flag stands.
  * SETTINGS_HELP wherever --help or -h stands, even beside mistakes. */
 enum settings_result settings_parse(struct settings *settings, int argc, char *const *argv,
                                     char *(*environment_get)(const char *name),

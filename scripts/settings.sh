@@ -10,8 +10,6 @@
 readonly EXIT_USAGE=64 EXIT_CONFIG=78 # as in proto/settings.h
 cgroup_cpu_max=/sys/fs/cgroup/cpu.max # of a container with a CPU quota (cgroup v2)
 
-json_output=false
-
 log() { # SEVERITY MESSAGE, in the layout of shm/log.c
     local now=${EPOCHREALTIME/,/.} text=${2//\\/\\\\} time
     TZ=UTC printf -v time '%(%FT%T)T.%sZ' "${now%.*}" "${now#*.}"
@@ -60,8 +58,6 @@ find_programs() { # FOLDER_OF_SCRIPTS: theirs in $bin
 }
 
 read_settings() { # ARGUMENTS...
-    setting json-output JSON_OUTPUT false "$@" && json_output=$REPLY
-    [[ $json_output != 1 ]] || json_output=true
     number_setting port PORT 8080 && number_setting port AIP_HTTP_PORT "$REPLY" "$@"
     port=$REPLY
     if ((port == 0)); then
@@ -109,3 +105,9 @@ remove_stale_segments() {
         [[ $pid != "$$" && -d /proc/$pid ]] || rm -f -- "$file"
     done
 }
+
+# At once, from the arguments of the script that sources this: even its first complaint is a line of
+# the log.
+setting json-output JSON_OUTPUT false "$@"
+json_output=$REPLY
+[[ $json_output != 1 ]] || json_output=true

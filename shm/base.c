@@ -1,4 +1,4 @@
-/* What a broken CHECK does: say it on stderr, leave last words, abort. Only async-signal-safe
+/* What a broken CHECK does: leave last words, say it on stderr, abort. Only async-signal-safe
  * calls, because a CHECK may break inside a signal handler. */
 #include "shm/base.h"
 #include <stdatomic.h>
@@ -6,11 +6,23 @@
 #include <string.h>
 #include <unistd.h>
 
-static _Atomic(void (*)(const char *)) failed_hook;
+static _Atomic(void (*)(const char *)) failed_hook, failed_voice;
 
 void check_failed_hook(void (*hook)(const char *sentence))
 {
     atomic_store_explicit(&failed_hook, hook, memory_order_release);
+}
+
+void check_failed_voice(void (*say)(const char *sentence))
+{
+    atomic_store_explicit(&failed_voice, say, memory_order_release);
+}
+
+static void write_bare(char sentence[ERROR_BYTES], size_t end)
+{
+    sentence[end] = '\n'; /* over the terminator: from here on it is bytes */
+    ssize_t ignored = write(STDERR_FILENO, sentence, end + 1);
+    (void)ignored;
 }
 
 /* Appends what fits and keeps the end terminated; returns the new end. */
@@ -43,13 +55,15 @@ _Noreturn void check_failed(const char *file, int line, const char *condition)
     end = append(sentence, sizeof(sentence), end, file);
     end = append(sentence, sizeof(sentence), end, ":");
     end = append(sentence, sizeof(sentence), end, decimal(digits, line));
-    /* Taken out before it runs: a hook that breaks a CHECK itself must not come back here for ever.
-     */
+    /* Each is taken out before it runs: one that breaks a CHECK itself must not come back here for
+     * ever. */
     void (*hook)(const char *) = atomic_exchange_explicit(&failed_hook, NULL, memory_order_acq_rel);
     if (hook)
         hook(sentence);
-    sentence[end] = '\n'; /* over the terminator: from here on it is bytes */
-    ssize_t ignored = write(STDERR_FILENO, sentence, end + 1);
-    (void)ignored;
+    void (*say)(const char *) = atomic_exchange_explicit(&failed_voice, NULL, memory_order_acq_rel);
+    if (say)
+        say(sentence);
+    else
+        write_bare(sentence, end);
     abort();
 }

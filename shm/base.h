@@ -18,12 +18,16 @@
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Aborts with file, line and the broken condition, after writing both to stderr and to the hook
- * that check_failed_hook() installed (a process' last words in shared memory). */
+/* Aborts with file, line and the broken condition, after telling them to the hook that
+ * check_failed_hook() installed (a process' last words in shared memory) and to stderr. */
 _Noreturn void check_failed(const char *file, int line, const char *condition);
 
 /* `hook` is called once, before abort(); it must be async-signal-safe. NULL removes it. */
 void check_failed_hook(void (*hook)(const char *sentence));
+
+/* `say` is called behind the hook and instead of the bare line on stderr, so that the log's readers
+ * can read it; it must be async-signal-safe. log_init() sets the log's. */
+void check_failed_voice(void (*say)(const char *sentence));
 
 #define CHECK(condition)                                  \
     do {                                                  \

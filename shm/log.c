@@ -1,4 +1,5 @@
-/* Log lines: built in one buffer, written by one write(2). */
+/* Log lines: built in one buffer, written by one write(2). All but log_write()'s formatting is
+ * async-signal-safe, because a broken CHECK, wherever it was met, becomes a line, too. */
 #include "shm/log.h"
 #include "shm/base.h"
 #include <errno.h>
@@ -28,19 +29,6 @@ enum log_severity log_severity_of(const char *word)
         severity++;
     CHECK(severity < LOG_SEVERITY_COUNT);
     return (enum log_severity)severity;
-}
-
-void log_init(const char *process, bool as_json, enum log_severity threshold)
-{
-    CHECK(process && strlen(process) <= LOG_PROCESS_BYTES_MAX && threshold < LOG_SEVERITY_COUNT);
-    settings.process = process;
-    settings.as_json = as_json;
-    settings.threshold = threshold;
-}
-
-struct log_settings log_told(void)
-{
-    return settings;
 }
 
 struct line {
@@ -77,6 +65,14 @@ static size_t utf8_character_bytes(const unsigned char *text)
     return overlong || surrogate || beyond ? 0 : size;
 }
 
+static void line_add_escape(struct line *line, unsigned char byte)
+{
+    static const char digits[] = "0123456789abcdef";
+    line_add_text(line, "\\u00");
+    line_add(line, &digits[byte >> 4], 1);
+    line_add(line, &digits[byte & 15], 1);
+}
+
 /* A JSON string. What is not UTF-8 becomes U+FFFD, so that one odd byte does not cost the line. */
 static void line_add_json_string(struct line *line, const char *text)
 {
@@ -84,13 +80,11 @@ static void line_add_json_string(struct line *line, const char *text)
     while (*text) {
         unsigned char byte = (unsigned char)*text;
         size_t size = utf8_character_bytes((const unsigned char *)text);
-        char escape[8];
         if (size == 0) {
             line_add_text(line, "\\ufffd");
             size = 1;
         } else if (byte < 0x20 || byte == '"' || byte == '\\' || byte == 0x7f) {
-            snprintf(escape, sizeof(escape), "\\u%04x", byte);
-            line_add_text(line, escape);
+            line_add_escape(line, byte);
         } else {
             line_add(line, text, size);
         }
@@ -106,21 +100,48 @@ static void line_add_printable(struct line *line, const char *text)
         line_add(line, (unsigned char)*text < 0x20 || *text == 0x7f ? " " : text, 1);
 }
 
-static void time_text(char *text, size_t size)
+/* `value` with leading zeros, and the sign that follows it; returns where that ends. */
+static char *put_number(char *at, uint64_t value, uint32_t n_digits, char sign)
 {
-    struct timespec now;
-    struct tm parts;
-    char seconds[32]; /* 19 letters until the year 9999 */
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &parts);
-    strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(text, size, "%s.%06ldZ", seconds, now.tv_nsec / 1000);
+    for (uint32_t i = n_digits; i-- > 0; value /= 10)
+        at[i] = (char)('0' + value % 10);
+    at[n_digits] = sign;
+    return at + n_digits + 1;
+}
+
+/* The date by Howard Hinnant's days_from_civil, reversed: years begin in March, so that the leap
+ * day is their last, and 400 of them have 146097 days. */
+static char *put_date(char *at, uint64_t days_since_1970)
+{
+    const uint64_t days = days_since_1970 + 719468, day_of_era = days % 146097; /* since 0000-03 */
+    const uint64_t year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    const uint64_t day_of_year =
+        day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    const uint64_t month_from_march = (5 * day_of_year + 2) / 153;
+    const uint64_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
+    at = put_number(at, days / 146097 * 400 + year_of_era + (month <= 2), 4, '-');
+    at = put_number(at, month, 2, '-');
+    return put_number(at, day_of_year - (153 * month_from_march + 2) / 5 + 1, 2, 'T');
+}
+
+void log_time(struct timespec time, char text[LOG_TIME_BYTES])
+{
+    const uint64_t seconds = (uint64_t)time.tv_sec;
+    char *at = put_date(text, seconds / 86400);
+    at = put_number(at, seconds / 3600 % 24, 2, ':');
+    at = put_number(at, seconds / 60 % 60, 2, ':');
+    at = put_number(at, seconds % 60, 2, '.');
+    at = put_number(at, (uint64_t)time.tv_nsec / NS_PER_US, 6, 'Z');
+    *at = 0;
 }
 
 static void line_add_head(struct line *line, enum log_severity severity)
 {
-    char time[64];
-    time_text(time, sizeof(time));
+    struct timespec now;
+    char time[LOG_TIME_BYTES];
+    clock_gettime(CLOCK_REALTIME, &now);
+    log_time(now, time);
     if (settings.as_json) {
         line_add_text(line, "{\"severity\":\"");
         line_add_text(line, severity_names[severity]);
@@ -151,6 +172,14 @@ static void line_build(struct line *line, enum log_severity severity, const char
     line->bytes[line->size++] = '\n';
 }
 
+static void line_write(const struct line *line)
+{
+    ssize_t written;
+    do
+        written = write(STDERR_FILENO, line->bytes, line->size);
+    while (written < 0 && errno == EINTR);
+}
+
 size_t log_head(enum log_severity severity, char head[LOG_HEAD_BYTES])
 {
     CHECK(severity < LOG_SEVERITY_COUNT);
@@ -175,9 +204,28 @@ void log_write(enum log_severity severity, const char *format, ...)
     va_end(arguments);
     struct line line = {.size = 0};
     line_build(&line, severity, message);
-    ssize_t written;
-    do
-        written = write(STDERR_FILENO, line.bytes, line.size);
-    while (written < 0 && errno == EINTR);
+    line_write(&line);
     errno = saved_errno;
+}
+
+/* check_failed()'s voice. */
+static void say_broken(const char *sentence)
+{
+    struct line line = {.size = 0};
+    line_build(&line, LOG_SEVERITY_ERROR, sentence);
+    line_write(&line);
+}
+
+void log_init(const char *process, bool as_json, enum log_severity threshold)
+{
+    CHECK(process && strlen(process) <= LOG_PROCESS_BYTES_MAX && threshold < LOG_SEVERITY_COUNT);
+    settings.process = process;
+    settings.as_json = as_json;
+    settings.threshold = threshold;
+    check_failed_voice(say_broken);
+}
+
+struct log_settings log_told(void)
+{
+    return settings;
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 /* X(identifier as in a line, word as --log-level takes it), the least first. */
 #define LOG_SEVERITIES(X) \
@@ -22,9 +23,10 @@ enum log_severity log_severity_of(const char *word);
 
 #define LOG_PROCESS_BYTES_MAX 63
 #define LOG_HEAD_BYTES        512
+#define LOG_TIME_BYTES        28
 
 /* `process` ("worker", "frontend 0") must outlive the process; lines below `threshold` are dropped.
- */
+ * A broken CHECK is a line of this log from then on, ERROR. */
 void log_init(const char *process, bool as_json, enum log_severity threshold);
 
 /* What log_init() was told. For a module that is opened at run time: it has a log of its own, and
@@ -44,6 +46,10 @@ void log_write(enum log_severity severity, const char *format, ...)
  * log): `time INFO frontend 0: `, or as JSON `{"severity":"INFO",...,"message":`. Returns its
  * length; it is terminated, too. */
 size_t log_head(enum log_severity severity, char head[LOG_HEAD_BYTES]);
+
+/* UTC as in a line, 2026-11-24T17:05:00.000001Z, from 1970 to 9999. Async-signal-safe, which
+ * gmtime_r() is not: it takes a lock. */
+void log_time(struct timespec time, char text[LOG_TIME_BYTES]);
 
 #define log_debug(...)   log_write(LOG_SEVERITY_DEBUG, __VA_ARGS__)
 #define log_info(...)    log_write(LOG_SEVERITY_INFO, __VA_ARGS__)

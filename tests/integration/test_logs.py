@@ -47,6 +47,21 @@ class LogsTest(unittest.TestCase):
                          {"supervisor", "worker", "frontend"})
         self.assertEqual(sum("logging.googleapis.com/trace" in line for line in lines), 1)
 
+    def test_what_is_said_of_a_wrong_flag_or_program_is_json_too(self):
+        cases = [(["--no-such-flag", "--json-output"], {}, 64),
+                 (["--port", "none"], {"JSON_OUTPUT": "1"}, 64),
+                 (["--json-output", "--port", "0"], {}, 64),
+                 (["--json-output=1"], {"WEIR_BIN": "/nowhere"}, 78)]
+        for flags, env, status in cases:
+            with self.subTest(flags=flags):
+                server = Supervisor(*flags, env={"WEIR_BIN": BIN, "MODEL_ID": MODEL, **env},
+                                    wait=False)
+                self.addCleanup(server.__exit__)
+                self.assertEqual(server.wait(), status)
+                lines = [json.loads(line) for line in server.log]
+                self.assertEqual([list(line) for line in lines], [ALWAYS] * len(lines))
+                self.assertEqual(lines[0]["severity"], "ERROR")
+
 
 if __name__ == "__main__":
     unittest.main()

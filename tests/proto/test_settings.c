@@ -244,6 +244,34 @@ static void print_help(void)
     settings_print_help("weir-frontend");
 }
 
+/* What is wrong may stand before the flag that says how to log it, or after. */
+static void a_complaint_knows_how_it_is_to_be_logged(void)
+{
+    static const struct {
+        const char *line, *environment;
+        bool json;
+    } cases[] = {
+        {"--no-such", "false", false},
+        {"--no-such", "1", true},
+        {"--no-such --json-output", "", true},
+        {"--json-output --no-such", "", true},
+        {"--json-output word", "", true},
+        {"--port x --json-output=1", "", true},
+        {"--no-such --no-json-output", "true", false},
+        {"--no-such --json-output --json-output=0", "", false},
+        {"--no-such --json-outputs", "", false},
+        {"--json-output=maybe", "", false},
+        {"--no-such json-output", "", false},
+        {"--model-id --json-output", "", true},
+        {"", "maybe", false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        environment = (const char *const[]){"JSON_OUTPUT", cases[i].environment, NULL};
+        EXPECT_EQUAL(parse(cases[i].line), SETTINGS_BAD);
+        EXPECT_EQUAL(settings.json_output, cases[i].json);
+    }
+}
+
 static void help_fits_100_columns_and_names_every_flag(void)
 {
     char *page = capture(print_help), flag[64];
@@ -299,6 +327,7 @@ int main(int argc, char **argv)
     RUN_WITHOUT_ENVIRONMENT(mistakes_are_explained);
     RUN_WITHOUT_ENVIRONMENT(a_wrong_environment_variable_is_named);
     RUN_WITHOUT_ENVIRONMENT(long_values_are_cut_in_sentences);
+    RUN_WITHOUT_ENVIRONMENT(a_complaint_knows_how_it_is_to_be_logged);
     RUN_WITHOUT_ENVIRONMENT(help_is_asked_for_even_beside_mistakes);
     RUN_WITHOUT_ENVIRONMENT(help_fits_100_columns_and_names_every_flag);
     RUN_WITHOUT_ENVIRONMENT(docs_flags_md_is_what_the_table_prints);

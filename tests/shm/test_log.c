@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int ends[2], saved_stderr;
@@ -136,6 +139,40 @@ static void a_head_is_what_lines_begin_with(void)
     }
 }
 
+/* The C library's calendar is the judge: each day to 2410, then every 97th to the year 9999. */
+static void times_are_those_of_the_calendar(void)
+{
+    for (time_t day = 0; day <= 2932896; day += day < 160800 ? 1 : 97) {
+        const struct timespec time = {day * 86400 + day * 7919 % 86400, day * 104729 % 1000000000};
+        struct tm parts;
+        char seconds[32], expected[64], got[LOG_TIME_BYTES];
+        gmtime_r(&time.tv_sec, &parts);
+        strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &parts);
+        snprintf(expected, sizeof(expected), "%s.%06ldZ", seconds, time.tv_nsec / 1000);
+        log_time(time, got);
+        EXPECT_STRING(got, expected);
+    }
+}
+
+static void a_broken_check_is_a_line_of_the_log(void)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+        signal(SIGABRT, SIG_DFL);
+        log_init("worker", true, LOG_SEVERITY_ERROR);
+        check_failed("a.c", 7, "strcmp(word, \"x\") == 0");
+    }
+    int status;
+    EXPECT_EQUAL(waitpid(child, &status, 0), child);
+    EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    const char *line = written();
+    EXPECT(strncmp(line, "{\"severity\":\"ERROR\",\"time\":\"20", 30) == 0);
+    EXPECT_STRING(after(line, "Z\","), "\"process\":\"worker\",\"message\":\"CHECK failed: "
+                                       "strcmp(word, \\u0022x\\u0022) == 0 at a.c:7\"}\n");
+}
+
 static void errno_survives(void)
 {
     errno = ENOSPC;
@@ -189,6 +226,8 @@ int main(void)
     RUN(a_message_cannot_fake_a_second_line);
     RUN(a_long_message_is_cut_and_still_one_line);
     RUN(a_head_is_what_lines_begin_with);
+    RUN(times_are_those_of_the_calendar);
+    RUN(a_broken_check_is_a_line_of_the_log);
     RUN(errno_survives);
     RUN(lines_of_several_threads_do_not_mix);
     return 0;
