@@ -1,13 +1,12 @@
 /* weir-frontend: one HTTP process. Speaks to clients on one side and to the worker through its lane
  * on the other.
  *
- *     settings ─► model and tokenizer ─► wait for the worker ─► lane, libh2o ─► port ─► loop ─►
- * drain
+ *     settings ─► model, tokenizer ─► wait for the worker ─► lane, libh2o ─► port ─► loop ─► drain
  *
  * An open port means "send me traffic", so it is opened last, once the worker is ready. Exit
- * status: 0 after a drain, 64 and 78 for what another start cannot mend, 70 when something broke.
- * A port that is taken is 78: the supervisor gives up at the first start, and tries again where a
- * frontend had served on it before. */
+ * status: 0 after a drain, else as proto/settings.h has them. A port that is taken is a
+ * configuration error: the supervisor gives up at the first start, and tries again where a frontend
+ * had served on it before. */
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
@@ -20,8 +19,6 @@
 #include "frontend/drain.h"
 #include "frontend/server.h"
 #include "shm/last_words.h"
-
-#define EXIT_BROKEN 70 /* sysexits' EX_SOFTWARE */
 
 /* Between two looks at a segment that has no ready worker: doubles up to the longest. */
 #define WAIT_SHORTEST_NS (5 * NS_PER_MS)
@@ -113,7 +110,7 @@ static int exit_status_of_start(int rc)
     case -EADDRNOTAVAIL: /* an address of another machine */
         return SETTINGS_EXIT_CONFIG;
     default:
-        return EXIT_BROKEN;
+        return SETTINGS_EXIT_RETRY;
     }
 }
 
@@ -124,7 +121,7 @@ static int serve(struct server *server)
         int rc = server_turn(server);
         if (rc != 0) {
             log_error("the event loop broke: %s", strerror(-rc));
-            return EXIT_BROKEN;
+            return SETTINGS_EXIT_RETRY;
         }
     }
     if (server->n_connections > 0)

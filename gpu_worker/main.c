@@ -2,9 +2,8 @@
  * takes back what a dead predecessor left, and serves until SIGTERM.
  *
  * What is started later is ended earlier; each phase of the start is timed (shm/start.h). Exit
- * status: 0 after a drain, 64 bad usage, 78 a configuration that cannot work, 1 anything that
- * another start may cure. The parent-death signal is the supervisor's to set (setpriv): set here it
- * would follow a thread of whoever started us. */
+ * status: 0 after a drain, else as proto/settings.h has them. The parent-death signal is the
+ * supervisor's to set (setpriv): set here it would follow a thread of whoever started us. */
 #include "gpu_worker/activity.h"
 #include "gpu_worker/backend.h"
 #include "gpu_worker/start_watchdog.h"
@@ -20,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define EXIT_RESTART 1
 
 /* With a card the encoder's turn is so short that sleeping costs more than looking. On the CPU
  * every core is wanted by a frontend or by the pool. */
@@ -90,7 +87,7 @@ static void start_hangs(void *context, enum start_phase phase)
         start_phase_word(phase), (unsigned long long)program->settings->start_timeout_ms);
     last_words_say(sentence);
     log_error("%s", sentence);
-    _exit(EXIT_RESTART);
+    _exit(SETTINGS_EXIT_RETRY);
 }
 
 /* From the first phase that may meet a card. */
@@ -293,7 +290,7 @@ static int exit_status_of_start(const struct program *program, int status)
 {
     bool has_served = program->segment.header && segment_worker_epoch(&program->segment) > 1;
 
-    return status == -EBUSY || has_served ? EXIT_RESTART : SETTINGS_EXIT_CONFIG;
+    return status == -EBUSY || has_served ? SETTINGS_EXIT_RETRY : SETTINGS_EXIT_CONFIG;
 }
 
 static int serve(struct program *program)
@@ -324,7 +321,7 @@ static int serve(struct program *program)
     process_set_state(&program->segment, PROCESS_WORKER, PROCESS_STATE_FAILED);
     last_words_say(program->error);
     log_error("%s", program->error);
-    return EXIT_RESTART;
+    return SETTINGS_EXIT_RETRY;
 }
 
 static void close_program(struct program *program)
@@ -360,7 +357,7 @@ int main(int argc, char **argv)
     status = serve(&program);
     /* An encoder that failed cannot be taken down: freeing waits for a hung card for ever, and so
      * may the CUDA runtime's own work at exit. The kernel clears up, as after a kill -9. */
-    if (status == EXIT_RESTART && program.choice.encoder)
+    if (status == SETTINGS_EXIT_RETRY && program.choice.encoder)
         _exit(status);
     close_program(&program);
     return status;

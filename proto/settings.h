@@ -115,10 +115,11 @@ struct settings {
              SETTINGS_SWITCH_FIELD)
 };
 
-/* What a process does that gets a configuration error: sysexits' EX_USAGE and EX_CONFIG. The
- * supervisor does not restart after these. */
+/* How a process ends that cannot go on, by sysexits: EX_USAGE and EX_CONFIG, after which no other
+ * start helps and the supervisor makes none; EX_TEMPFAIL, what another start may cure. */
 #define SETTINGS_EXIT_USAGE  64
 #define SETTINGS_EXIT_CONFIG 78
+#define SETTINGS_EXIT_RETRY  75
 
 enum settings_result { SETTINGS_OK, SETTINGS_HELP, SETTINGS_BAD };
 

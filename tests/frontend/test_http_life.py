@@ -97,7 +97,7 @@ class Start(unittest.TestCase):
         with Server() as server, Server(start=False) as second:
             second.flags = server.flags
             second.start_frontend(wait=False)
-            self.assertEqual(second.end_of_frontend(), 70)
+            self.assertEqual(second.end_of_frontend(), 75)
             self.assertIn("is held by process", second.text())
 
     def test_a_frontend_that_was_killed_has_a_successor_with_all_slots(self):

@@ -2,6 +2,7 @@
  *
  *     test_weir_worker PATH_OF_WEIR_WORKER PATH_OF_TINY_SST2 */
 #include "gpu_worker/worker.h"
+#include "proto/settings.h"
 #include "shm/process.h"
 #include "shm/start.h"
 #include "tests/models/tiny_folder.h"
@@ -98,9 +99,11 @@ static void expect_end(const char *const arguments[], int status, const char *se
 
 static void what_cannot_work_ends_with_a_sentence_and_its_status(void)
 {
-    expect_end(WITH("--no-such-flag"), 64, "no-such-flag");
-    expect_end(WITH("--model-id", "/nowhere", "--backend", "cpu"), 78, "/nowhere");
-    expect_end(WITH("--model-id", folder, "--backend", "cpu", "--dtype", "int8"), 78, "float32");
+    expect_end(WITH("--no-such-flag"), SETTINGS_EXIT_USAGE, "no-such-flag");
+    expect_end(WITH("--model-id", "/nowhere", "--backend", "cpu"), SETTINGS_EXIT_CONFIG,
+               "/nowhere");
+    expect_end(WITH("--model-id", folder, "--backend", "cpu", "--dtype", "int8"),
+               SETTINGS_EXIT_CONFIG, "float32");
     expect_end(WITH("--model-id", folder, "--help"), 0, "--model-id");
 }
 
@@ -113,7 +116,7 @@ static void without_a_module_or_a_card_cuda_is_refused(void)
         printf("skipped: this machine has a card\n");
         return;
     }
-    expect_end(WITH("--model-id", folder, "--backend", "cuda"), 78, "cuda");
+    expect_end(WITH("--model-id", folder, "--backend", "cuda"), SETTINGS_EXIT_CONFIG, "cuda");
     unlink(segment_path);
     /* "auto" says why it takes the cpu. */
     started = start(WITH("--model-id", folder));
@@ -129,7 +132,7 @@ static void a_second_worker_on_a_segment_goes_away_and_may_come_back(void)
     char said[4096];
 
     await_ready(&first);
-    expect_end(WITH("--model-id", folder, "--backend", "cpu"), 1, segment_path);
+    expect_end(WITH("--model-id", folder, "--backend", "cpu"), SETTINGS_EXIT_RETRY, segment_path);
     kill(first.pid, SIGTERM);
     EXPECT_EQUAL(await_end(&first, said, sizeof(said)), 0);
 }

@@ -230,13 +230,13 @@ class CudaTest(unittest.TestCase):
         begin = time.monotonic()
         self.ask_for_fault("hang")
         server.expect_log(f"did not finish within {WATCHDOG_MS} ms")
-        server.expect_log("worker 1 ended with status 1; last words: the cuda encoder failed")
+        server.expect_log("worker 1 ended with status 75; last words: the cuda encoder failed")
         self.assertLess(time.monotonic() - begin, 5)  # the watchdog's doing, not the health check's
         self.end_load(server, load)
 
     def test_a_card_that_hangs_during_the_start_is_named_and_tried_again(self):
         server = self.start("cuda", "--start-timeout-ms", "1500", faults=["hang-device", "hang"])
-        hangs = 'ended with status 1; last words: the start hangs: its phase "%s" has taken more'
+        hangs = 'ended with status 75; last words: the start hangs: its phase "%s" has taken more'
         server.expect_log(hangs % "device")
         server.expect_log(hangs % "weights")
         self.assertEqual(len(logits(server.port, TEXTS)), len(TEXTS))
