@@ -41,6 +41,7 @@ struct thread {
 struct cpu_pool {
     uint32_t n_threads, n_started;
     struct thread *threads; /* (n_threads); entry 0 is the caller */
+    char *signal_stacks;    /* (n_threads, SIGNAL_STACK_BYTES); the caller has its own */
     cpu_pool_function function;
     void *context;
     uint32_t n_tasks;
@@ -122,15 +123,23 @@ static void await_cause(struct cpu_pool *pool)
     }
 }
 
+/* A fault's handler needs a stack that is one: oneDNN's products point the stack pointer elsewhere
+ * for a while, and a stack that overflowed has no room. Without it the process would end without
+ * last words (last_words_install() has more). */
 static void *thread_main(void *argument)
 {
     struct thread *self = argument;
+    const stack_t stack = {.ss_sp = self->pool->signal_stacks + self->index * SIGNAL_STACK_BYTES,
+                           .ss_size = SIGNAL_STACK_BYTES};
+    stack_t before;
 
+    CHECK(sigaltstack(&stack, &before) == 0);
     forbid_openmp_threads();
     while (!atomic_load_explicit(&self->pool->stop, memory_order_acquire)) {
         run_tasks(self->pool, self->index);
         await_cause(self->pool);
     }
+    CHECK(sigaltstack(&before, NULL) == 0); /* sanitizers free what they find at a thread's end */
     return NULL;
 }
 
@@ -208,8 +217,9 @@ struct cpu_pool *cpu_pool_create(uint32_t n_threads, char error[ERROR_BYTES])
         memset(pool, 0, sizeof(*pool));
         pool->n_threads = n_threads;
         pool->threads = calloc(n_threads, sizeof(*pool->threads));
+        pool->signal_stacks = malloc((size_t)n_threads * SIGNAL_STACK_BYTES);
     }
-    if (!pool || !pool->threads) {
+    if (!pool || !pool->threads || !pool->signal_stacks) {
         snprintf(error, ERROR_BYTES, "no memory for %u threads", n_threads);
         cpu_pool_destroy(pool);
         return NULL;
@@ -237,6 +247,7 @@ void cpu_pool_destroy(struct cpu_pool *pool)
     ring(pool);
     for (uint32_t i = 1; i <= pool->n_started; i++)
         pthread_join(pool->threads[i].handle, NULL);
+    free(pool->signal_stacks);
     free(pool->threads);
     free(pool);
 }

@@ -11,8 +11,8 @@ static struct {
     _Atomic bool said;
 } dying;
 
-/* See last_words_install(). A signal's frame takes 3.3 KB with AVX-512, 11 KB with AMX. */
-static _Alignas(CACHE_LINE_BYTES) char signal_stack[64 << 10];
+/* See last_words_install(). */
+static _Alignas(CACHE_LINE_BYTES) char signal_stack[SIGNAL_STACK_BYTES];
 
 static const struct {
     int number;

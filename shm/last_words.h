@@ -21,7 +21,8 @@ void last_words_append_number(struct last_words_sentence *sentence, uint64_t val
  * async-signal-safe. The segment must stay mapped until last_words_remove().
  *
  * Gives the calling thread, of which there must be one only, a stack for its signal handlers, and
- * keeps it. Every handler of a worker must be set with SA_ONSTACK: oneDNN 2.6's matrix products use
+ * keeps it; another thread that computes must bring its own (cpu_pool.c does). Every handler of a
+ * worker must be set with SA_ONSTACK: oneDNN 2.6's matrix products use
  * the stack pointer as a pointer into their workspace for a while, and the frame of a signal that
  * came just then would be written over the heap. It also lets a stack overflow say its last words.
  */

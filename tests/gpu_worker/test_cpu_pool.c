@@ -3,7 +3,11 @@
 #include "tests/test.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TASKS_MAX 500
@@ -109,6 +113,54 @@ static void sleeping_threads_are_woken(void)
     cpu_pool_destroy(pool);
 }
 
+/* ---- a fault on a thread of the pool ---- */
+
+#define TOLD 42
+
+static void tell(int signal_number)
+{
+    (void)signal_number;
+    _exit(TOLD);
+}
+
+/* Each call takes a page; a sum of it is used, so that none is optimised away. */
+static __attribute__((noinline)) uint32_t overflow(uint32_t depth)
+{
+    volatile char page[4096];
+
+    page[depth % sizeof(page)] = 1;
+    return depth == UINT32_MAX ? 0 : overflow(depth + 1) + (uint32_t)page[0];
+}
+
+static void overflow_on_thread_1(void *context, uint32_t task, uint32_t thread)
+{
+    if (thread == 1)
+        overflow(0);
+    for (;;)
+        pause(); /* the caller's task: until the other one has ended us all */
+}
+
+static void a_fault_on_a_thread_finds_a_stack_to_tell_it_on(void)
+{
+    int status;
+    pid_t child;
+
+    fflush(NULL);
+    child = fork();
+    if (child == 0) {
+        struct sigaction action = {.sa_handler = tell, .sa_flags = SA_ONSTACK};
+        char error[ERROR_BYTES];
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+        sigaction(SIGSEGV, &action, NULL);
+        cpu_pool_run(cpu_pool_create(2, error), overflow_on_thread_1, NULL, 2);
+        _exit(0);
+    }
+    EXPECT_EQUAL(waitpid(child, &status, 0), child);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == TOLD);
+}
+
 static void the_number_of_cores_makes_sense(void)
 {
     EXPECT(cpu_usable_cores() >= 1);
@@ -120,6 +172,7 @@ int main(void)
     RUN(every_task_runs_once_whatever_their_number);
     RUN(stages_in_quick_succession_do_not_mix);
     RUN(sleeping_threads_are_woken);
+    RUN(a_fault_on_a_thread_finds_a_stack_to_tell_it_on);
     RUN(the_number_of_cores_makes_sense);
     return 0;
 }
