@@ -2,14 +2,14 @@
  * of
  * {"id","text","special","start","stop"}, where text is the piece of the input that became the
  * token, and start and stop are byte offsets into it. Special tokens have no place: null. JSON
- * only. */
+ * only.
+ *
+ * A token takes up to 90 bytes of answer, made in the loop, so --tokenize-payload-limit is below
+ * --payload-limit: it bounds the answer, and the time that others wait. */
 #include "frontend/predict.h"
 #include "frontend/routes.h"
 #include "frontend/text.h"
 #include "frontend/tokenizer.h"
-
-/* A token takes up to 90 bytes of answer: this bounds the answer, and the time the loop is away. */
-#define TOKENIZE_BODY_BYTES_MAX 262144
 
 struct emitter {
     struct response_buffer *body;
@@ -68,10 +68,11 @@ void tokenize_handle(struct exchange *exchange)
     if (!predict_read_media(exchange, &encoding))
         return;
     exchange->answer_encoding = REQUEST_JSON;
-    if (bytes.len > TOKENIZE_BODY_BYTES_MAX) {
+    if (bytes.len > server->settings->tokenize_payload_limit) {
         exchange_send_error(exchange, HTTP_TOO_LARGE,
-                            "the body has %zu bytes, /tokenize takes at most %d", bytes.len,
-                            TOKENIZE_BODY_BYTES_MAX);
+                            "the body has %zu bytes, /tokenize takes at most %u "
+                            "(--tokenize-payload-limit)",
+                            bytes.len, server->settings->tokenize_payload_limit);
         return;
     }
     if (request_parse_tokenize(server->parser, encoding, bytes.base, bytes.len, &request,

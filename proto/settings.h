@@ -59,6 +59,8 @@
            "cut longer texts (and say so in x-truncated); off: answer 422")                        \
     NUMBER(payload_limit, "payload-limit", "PAYLOAD_LIMIT", 2000000, 64, 33554432,                 \
            "bytes of a request's body; more are answered 413")                                     \
+    NUMBER(tokenize_payload_limit, "tokenize-payload-limit", "TOKENIZE_PAYLOAD_LIMIT", 262144, 64, \
+           33554432, "the same for /tokenize, whose answer is many times as long")                 \
     NUMBER(max_json_depth, "max-json-depth", "MAX_JSON_DEPTH", 32, 4, 256,                         \
            "nesting of a request's body; more is answered 400")                                    \
     NUMBER(request_timeout_ms, "request-timeout-ms", "REQUEST_TIMEOUT_MS", 30000, 1, 3600000,      \
