@@ -95,13 +95,30 @@ static struct match find(const struct settings *settings, h2o_iovec_t path, h2o_
     return match;
 }
 
-static void refuse_method(struct exchange *exchange, const struct match *match)
+/* OPTIONS * asks about the server as a whole (RFC 9110 section 9.3.7). */
+static bool asks_about_all(const h2o_req_t *request)
 {
-    const char *allow = match->get && match->post ? "GET, HEAD, POST"
-                        : match->get              ? "GET, HEAD"
-                                                  : "POST";
-    exchange_add_header(exchange, "allow", allow);
-    exchange_send_error(exchange, HTTP_METHOD_NOT_ALLOWED, "this path answers %s only", allow);
+    return iovec_is(request->path, "*") && iovec_is(request->method, "OPTIONS");
+}
+
+static const char *allowed_methods(const struct match *match)
+{
+    return match->get && match->post ? "GET, HEAD, POST, OPTIONS"
+           : match->get              ? "GET, HEAD, OPTIONS"
+                                     : "POST, OPTIONS";
+}
+
+/* OPTIONS says what may be asked, and no more: load balancers look by it whether a server speaks
+ * HTTP (HAProxy's httpchk sends OPTIONS /). Whether it should get requests is what /ready says. */
+static void answer_without_route(struct exchange *exchange, const struct match *match)
+{
+    const char *allowed = allowed_methods(match);
+    exchange_add_header(exchange, "allow", allowed);
+    if (iovec_is(exchange->request->method, "OPTIONS"))
+        exchange_send(exchange, HTTP_OK, "text/plain", "", 0);
+    else
+        exchange_send_error(exchange, HTTP_METHOD_NOT_ALLOWED, "this path answers %s only",
+                            allowed);
 }
 
 static bool key_is_right(struct exchange *exchange)
@@ -118,12 +135,14 @@ static void dispatch(struct exchange *exchange)
         exchange_send_error(exchange, HTTP_BAD_REQUEST, "the URL in the request line has no host");
         return;
     }
-    struct match match = find(exchange->server->settings, path, exchange->request->method);
+    struct match match = {.get = true, .post = true};
+    if (!asks_about_all(exchange->request))
+        match = find(exchange->server->settings, path, exchange->request->method);
     if (match.route == NULL && !match.get && !match.post) {
         exchange_send_error(exchange, HTTP_NOT_FOUND,
                             "nothing is served at this path; POST /predict answers predictions");
     } else if (match.route == NULL) {
-        refuse_method(exchange, &match);
+        answer_without_route(exchange, &match);
     } else if (match.route->wants_key && !key_is_right(exchange)) {
         exchange_add_header(exchange, "www-authenticate", "Bearer");
         exchange_send_error(exchange, HTTP_UNAUTHORIZED,

@@ -262,22 +262,38 @@ class OtherRoutes(WithServer):
         (tokens,) = self.server.ask("POST", "/tokenize", json.dumps(bare), JSON).json()
         self.assertEqual(tokens, first[1:-1])
         self.expect_error(self.server.ask("POST", "/tokenize", '{"text":"a"}', JSON), 400)
-        large = json.dumps({"inputs": "a" * 262144})
-        self.expect_error(self.server.ask("POST", "/tokenize", large, JSON), 413, "262144")
+
+    def test_the_limit_of_tokenize_is_kept_to_the_byte(self):
+        for size, status in [(262143, 200), (262144, 200), (262145, 413)]:
+            body = '{"inputs":"' + "a" * (size - 13) + '"}'
+            self.assertEqual(len(body), size)
+            reply = self.server.ask("POST", "/tokenize", body, JSON)
+            self.assertEqual(reply.status, status)
+        self.expect_error(reply, 413, "--tokenize-payload-limit")
 
     def test_unknown_paths_are_404_and_wrong_methods_405(self):
         for path in ["/nowhere", "/predict/", "/predict/x", "/health/x", "//predict"]:
             self.expect_error(self.server.ask("GET", path), 404)
-        for method, path, allow in [("GET", "/predict", "POST"), ("PUT", "/predict", "POST"),
-                                    ("DELETE", "/tokenize", "POST"),
-                                    ("POST", "/health", "GET, HEAD"),
-                                    ("OPTIONS", "/metrics", "GET, HEAD"),
-                                    ("BREW", "/info", "GET, HEAD")]:
+        for method, path, allow in [("GET", "/predict", "POST, OPTIONS"),
+                                    ("PUT", "/predict", "POST, OPTIONS"),
+                                    ("DELETE", "/tokenize", "POST, OPTIONS"),
+                                    ("POST", "/health", "GET, HEAD, OPTIONS"),
+                                    ("BREW", "/info", "GET, HEAD, OPTIONS")]:
             reply = self.server.ask(method, path)
             self.expect_error(reply, 405)
             self.assertEqual(reply.headers["allow"], allow)
         self.assertEqual(self.server.ask("GET", "/live?verbose=1").status, 200)
         self.assertEqual(self.server.ask("GET", "/x/../live").status, 200)
+
+    def test_options_says_what_may_be_asked(self):
+        for path, allow in [("/predict", "POST, OPTIONS"), ("/", "GET, HEAD, OPTIONS"),
+                            ("*", "GET, HEAD, POST, OPTIONS")]:
+            reply = self.server.ask("OPTIONS", path)
+            self.assertEqual((reply.status, reply.body), (200, b""))
+            self.assertEqual(reply.headers["allow"], allow)
+            self.assertEqual(reply.headers["content-length"], "0")
+        self.expect_error(self.server.ask("OPTIONS", "/nowhere"), 404)
+        self.expect_error(self.server.ask("GET", "*"), 404)
 
     def test_request_ids_and_traces_are_echoed_when_they_are_sane(self):
         parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -337,7 +353,7 @@ class OtherRoutes(WithServer):
             reply = self.server.ask(other, path)
             self.assertEqual(reply.status, 405, path)
             self.assertEqual(reply.headers["allow"],
-                             {"post": "POST", "get": "GET, HEAD"}[method], path)
+                             {"post": "POST, OPTIONS", "get": "GET, HEAD, OPTIONS"}[method], path)
             self.assertEqual(reply.json()["error_type"], "MethodNotAllowed")
 
     def test_openapi_has_the_errors_word_for_word(self):
