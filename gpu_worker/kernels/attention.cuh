@@ -3,13 +3,14 @@
  *     context = softmax(Q K^T / sqrt(head_dim)) V     within each sequence, for each head
  *
  * A warp owns 16 query rows and walks over its sequence's keys with the running maximum and sum of
- * the online softmax, all in registers: the scores' accumulator fragment is, rounded, the next
+ * the online softmax (Milakov and Gimelshein, arXiv:1805.02867), all in registers as in
+ * FlashAttention-2 (arXiv:2307.08691): the scores' accumulator fragment is, rounded, the next
  * product's operand. Which warp owns what is the descriptor's work (kernels.h):
  *
- *     wide blocks     four warps, 64 rows of one sequence; keys and values pass through shared
- * memory in tiles of 64, two of them in turn, loaded by all four narrow blocks   four warps on
- * their own, each with a sequence of at most 32 tokens, all of it in shared memory at once; no
- * barrier but the warp's own
+ *     wide blocks     four warps, 64 rows of one sequence; its keys and values pass through shared
+ *                     memory in tiles of 64, two of them in turn, loaded by all four warps
+ *     narrow blocks   four warps on their own, each with a sequence of at most 32 tokens, all of it
+ *                     in shared memory at once; no barrier but the warp's own
  *
  * Keys past the sequence's end are loaded as zeros and masked. Tiles are swizzled in shared memory
  * so that ldmatrix meets no bank conflict (the emulation counts them). Blocks stride over the work,
@@ -17,13 +18,12 @@
 #ifndef WEIR_GPU_WORKER_KERNELS_ATTENTION_CUH
 #define WEIR_GPU_WORKER_KERNELS_ATTENTION_CUH
 
-#include "gpu_worker/kernels/fp8.cuh"
+#include "gpu_worker/kernels/attention_rows.cuh"
 
 #define ATTENTION_WARPS        WORK_WORDS_A_BLOCK
 #define ATTENTION_THREADS      (ATTENTION_WARPS * WARP_THREADS)
 #define ATTENTION_BLOCKS_AN_SM 3 /* as many as shared memory allows; holds it to 128 registers */
 #define WIDE_KEYS              64
-#define MASKED_SCORE           -1e30f
 
 namespace ELEMENT_NAME
 {

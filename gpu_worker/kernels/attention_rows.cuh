@@ -1,6 +1,9 @@
-/* Attention one query row at a time, a warp for each row and head, in float32: what the last layer
- * needs, where only [CLS] asks, and what serves every row where the tensor-core kernel does not
- * apply (float32, or a head_dim other than 32 and 64).
+/* Attention one query row at a time, a warp for each row and head, in float32:
+ *
+ *     context = softmax(q K^T / sqrt(head_dim)) V     within the row's sequence
+ *
+ * It is what the last layer needs, where only [CLS] asks, and what serves every row where the
+ * tensor-core kernel does not apply (float32, or a head_dim other than 32 and 64).
  *
  * Keys are taken 32 at a time. First each lane scores one key; then the lanes turn to the columns
  * and add up the values, weight by weight. The softmax is online, as in attention.cuh. */
@@ -10,8 +13,12 @@
 #include "gpu_worker/kernels/fp8.cuh"
 
 #define ATTENTION_ROWS_WARPS 4
-#define ATTENTION_ROWS_BLOCKS_AN_SM \
-    4 /* up to 128 registers: told nothing, ptxas aims at 40 and spills */
+
+/* Up to 128 registers: told nothing, ptxas aims at 40 and spills. */
+#define ATTENTION_ROWS_BLOCKS_AN_SM 4
+
+/* Of a key that does not count: its weight is 0. Finite, so that no difference of two is a NaN. */
+#define MASKED_SCORE -1e30f
 
 /* Calls LAUNCH with the smallest instantiation whose lanes hold the columns of one head. */
 #define LAUNCH_FOR_HEAD(kernel, head_dim, ...)            \
@@ -53,13 +60,13 @@ __device__ __forceinline__ void
 attend_row(element *context /* (head_dim) */, struct fp8_output instead /* (head_dim) */,
            const element *query /* (head_dim) */, const struct row_attention &a, uint32_t lane)
 {
-    float sums[columns_a_lane] = {}, max = -1e30f, weight_sum = 0.0f;
+    float sums[columns_a_lane] = {}, max = MASKED_SCORE, weight_sum = 0.0f;
 #pragma unroll 1
     for (uint32_t first_key = 0; first_key < a.length; first_key += WARP_THREADS) {
         const uint32_t n_keys = min(a.length - first_key, (uint32_t)WARP_THREADS);
         const uint32_t key = first_key + min(lane, n_keys - 1); /* spare lanes repeat the last */
         const float product = dot(query, a.key + (size_t)key * a.stride, a.head_dim);
-        const float score = lane < n_keys ? product * a.scale_log2 : -1e30f;
+        const float score = lane < n_keys ? product * a.scale_log2 : MASKED_SCORE;
         const float new_max = fmaxf(max, warp_max(score));
         const float weight = exp2f(score - new_max), rescale = exp2f(max - new_max);
         weight_sum = weight_sum * rescale + warp_sum(weight);

@@ -1,4 +1,4 @@
-/* Weights arrive as float32 and rest as elements. */
+/* Weights arrive as float32 and rest as elements, rounded to nearest even. */
 #ifndef WEIR_GPU_WORKER_KERNELS_CONVERT_CUH
 #define WEIR_GPU_WORKER_KERNELS_CONVERT_CUH
 

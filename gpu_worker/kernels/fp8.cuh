@@ -1,5 +1,6 @@
-/* E4M3 codes beside the elements: what a GEMM in fp8 reads. Only the fp8 set writes them; in all
- * others these functions are empty, so that one source makes the kernels of all sets.
+/* E4M3 codes (Micikevicius et al., arXiv:2209.05433) beside the elements: what a GEMM in fp8 reads.
+ * Only the fp8 set writes them; in all others these functions are empty, so that one source makes
+ * the kernels of all sets.
  *
  *     code = E4M3(value * inverse_scale)     sign, 4 bits of exponent, 3 of mantissa
  *

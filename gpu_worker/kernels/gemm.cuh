@@ -1,4 +1,4 @@
-/* Our own GEMM, for every product of the model:
+/* Our own GEMM, for every product of the model: x is (n_rows, in_dim), W is (out_dim, in_dim).
  *
  *     y = activation(x W^T + b)        or, for the residual,    y = y + x W^T + b
  *
@@ -20,8 +20,8 @@
 namespace ELEMENT_NAME
 {
 
-/* The four 16-byte chunks of a row take turns, so that eight rows fall into eight groups of banks.
- */
+/* The four 16-byte chunks of a row take turns, so that eight rows fall into eight groups of banks
+ * (tile_offset() in attention.cuh, for rows of 32 elements). */
 __device__ __forceinline__ uint32_t gemm_offset(uint32_t row, uint32_t chunk)
 {
     return row * GEMM_TILE_K + (chunk ^ (row / 2 % 4)) * VECTOR_ELEMENTS;

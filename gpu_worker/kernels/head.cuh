@@ -1,5 +1,10 @@
 /* The two ends of a batch's [CLS] tail: the gathering of each sequence's first row, and the
- * classifier, whose last block tells the host that the batch is done. */
+ * classifier, whose last block tells the host that the batch is done.
+ *
+ *     cls[s] = x[cu_seqlens[s]]
+ *     logits[s] = activation(pooled[s] + pooler_bias) W^T + b
+ *
+ * The activation is BERT's tanh or, in DistilBERT, ReLU. */
 #ifndef WEIR_GPU_WORKER_KERNELS_HEAD_CUH
 #define WEIR_GPU_WORKER_KERNELS_HEAD_CUH
 
@@ -55,8 +60,7 @@ __device__ __forceinline__ float classify_one(const float *pooled /* (hidden_dim
 }
 
 /* Called by every thread of a block once its logits are written. The block that comes last, by the
- * ticket it draws, tells the host; it also counts the batch as done, for the next batch's kernels.
- */
+ * ticket it draws, tells the host; it also counts the batch as done, for the next batch. */
 __device__ __forceinline__ void sign_off(const struct kernel_batch &batch)
 {
     const uint32_t number = ((const struct batch_header *)batch.descriptor)->number;

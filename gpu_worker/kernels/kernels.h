@@ -73,9 +73,8 @@ struct batch_signal {
 
 /* Pointers of one encoder that several kernels share. Device memory but where it says mapped. */
 struct kernel_batch {
-    const uint32_t
-        *staging;         /* mapped: (2, layout.n_words), the descriptors as the host wrote them */
-    uint32_t *descriptor; /* (layout.tokens): the current one's copy */
+    const uint32_t *staging;     /* mapped: (2, layout.n_words), as the host wrote them */
+    uint32_t *descriptor;        /* (layout.tokens): the current one's copy */
     uint32_t *batches_done;      /* (1) */
     uint32_t *tickets;           /* (1): zero between batches */
     struct batch_signal *signal; /* mapped: (1) */
@@ -110,9 +109,9 @@ enum gemm_epilogue { GEMM_BIAS, GEMM_RESIDUAL, GEMM_RELU, GEMM_GELU, GEMM_FLOAT 
 #define KERNEL_GEMM_IN_MULTIPLE  32
 
 /* All launchers of one element type: float16, bfloat16, float32, and fp8, whose elements are
- * float16 and whose GEMMs may read E4M3 codes. Matrices are row-major. `n_rows`
- * is the bucket's: rows past the batch's own come out finite and are never looked at. Each returns
- * what cudaGetLastError() said of the launch. */
+ * float16 and whose GEMMs may read E4M3 codes. Matrices are row-major. `n_rows` is the bucket's:
+ * rows past the batch's own are never looked at. Each returns what cudaGetLastError() said of the
+ * launch. */
 struct kernel_set {
     const char *dtype;
     uint32_t element_bytes;

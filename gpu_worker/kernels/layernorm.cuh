@@ -1,4 +1,6 @@
-/* LayerNorm over rows: y = (x - mean) / sqrt(variance + eps) * weight + bias.
+/* LayerNorm over rows (Ba, Kiros and Hinton, arXiv:1607.06450), the variance over all n elements:
+ *
+ *     y = (x - mean) / sqrt(variance + eps) * weight + bias
  *
  * One warp owns a row and holds it in registers, 8 elements a lane and vector, so mean and variance
  * are two exact passes over registers: one read and one write of memory, no shared memory, no

@@ -4,13 +4,15 @@
  *
  *     SHARED_ARRAY(type, name, count)     a block's shared memory
  *     LAUNCH(kernel, grid, block, stream, arguments...)
- *     load_16_bytes, store_16_bytes,
- *     store_8_bytes                       one vector access each
- *     floats_to_e4m3_pair                 two values as E4M3 codes, the first in the low byte
- *     ldmatrix_x4, ldmatrix_x4_transposed four 8x8 matrices of 2-byte elements into a warp's
- * registers mma_m16n8k16                        d += a b, float32 accumulators copy_async_16,
- * _commit, _wait<n>    global to shared memory past the registers publish_to_host a word that the
- * host may see only after all that came before */
+ *     load_16_bytes, store_16_bytes, store_8_bytes    one vector access each
+ *     floats_to_e4m3_pair         two values as E4M3 codes, the first in the low byte
+ *     ldmatrix_x4, _transposed    four 8x8 matrices of 2-byte elements into a warp's registers
+ *     mma_m16n8k16                d += a b: (16, 8) float32 += (16, 16) (16, 8) elements, by a warp
+ *     copy_async_16, _commit, _wait<n>    global to shared memory, past the registers
+ *     publish_to_host             a word that the host may see only after all that came before
+ *
+ * Which lane holds which element of a fragment is the PTX manual's ("Matrix Fragments for
+ * mma.m16n8k16"). */
 #ifndef WEIR_GPU_WORKER_KERNELS_PORTABLE_CUH
 #define WEIR_GPU_WORKER_KERNELS_PORTABLE_CUH
 

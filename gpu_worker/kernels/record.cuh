@@ -1,5 +1,9 @@
-/* The range of what a GEMM reads, recorded while a float model serves: what fp8's scales are made
- * of (cuda_record.h). Rows past the batch's own hold whatever was there and do not count. */
+/* The range of what a GEMM reads, recorded while a float model serves, of which fp8's scales are
+ * made (cuda_fp8.h):
+ *
+ *     amax = max(amax, |x|)
+ *
+ * Rows past the batch's own hold whatever was there and do not count. */
 #ifndef WEIR_GPU_WORKER_KERNELS_RECORD_CUH
 #define WEIR_GPU_WORKER_KERNELS_RECORD_CUH
 

@@ -13,6 +13,7 @@
 
 namespace ELEMENT_NAME
 {
+/* What a set lacks is NULL in its table. */
 #if !ELEMENT_HAS_TENSOR_CORES || ELEMENT_HAS_FP8
 static constexpr cudaError_t (*gemm)(void *, const void *, const void *, const void *,
                                      enum gemm_epilogue, uint32_t, uint32_t, uint32_t,

@@ -82,8 +82,7 @@ void *memory_take(size_t bytes, void **mapping, size_t *mapping_bytes);
 void memory_give_back(void *mapping, size_t mapping_bytes);
 cudaError_t wait_for_kernel();
 
-/* The largest |actual - expected| over rows x columns, as a share of the expected values' spread.
- */
+/* The largest |actual - expected| over rows x columns, as a share of the expected values' size. */
 double relative_error(const matrix &actual, const std::vector<double> &expected, uint32_t n_rows);
 
 /* How far a value may be off after one rounding to the element type, with room for float32 sums. */

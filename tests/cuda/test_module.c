@@ -1,7 +1,9 @@
 /* The CUDA encoder as the worker meets it: a module that is opened by path.
  *
- *     test_module REAL STANDIN    the module itself, which on a machine without a card must refuse
- * in a sentence (- where it was not built), and the one over the stand-in, which must answer */
+ *     test_module REAL STANDIN
+ *
+ * REAL is the module itself (- where it was not built), which on a machine without a card must
+ * refuse in a sentence; STANDIN is the one over the stand-in, which must answer. */
 #include <dlfcn.h>
 #include <math.h>
 #include <signal.h>

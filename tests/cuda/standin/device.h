@@ -31,8 +31,7 @@ int card_compute_capability();
 /* Lets the card's own clock, which events read, go on: it is the same in every run. */
 void spend_ns(uint64_t ns);
 
-/* Ends the process unless all of [pointer, pointer + bytes) lies in one live allocation, aligned.
- */
+/* Ends the process unless [pointer, pointer + bytes) lies in one live allocation, aligned. */
 void check_range(const void *pointer, size_t bytes, size_t alignment, const char *what);
 
 /* Queues work, or records it where the stream is being captured. */
