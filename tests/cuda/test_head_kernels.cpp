@@ -71,6 +71,7 @@ static void check_classify(uint32_t n_labels, uint32_t hidden_dim,
         for (uint32_t i = 0; i < n_sequences * n_labels; i++)
             EXPECT(!isnan(mine[i])); /* the host may read them from now on */
     });
+    gpu::watch_mapped_words(logits.data, logits.bytes);
     run_under_every_schedule(
         logits,
         [&] {
@@ -85,6 +86,7 @@ static void check_classify(uint32_t n_labels, uint32_t hidden_dim,
             batch.device.signal->done = 0;
         });
     gpu::set_publish_observer(nullptr);
+    gpu::watch_mapped_words(nullptr, 0);
     for (uint32_t s = 0; s < n_sequences; s++)
         for (uint32_t label = 0; label < n_labels; label++)
             EXPECT(fabs(mine[s * n_labels + label] - head.logit(s, label, activation)) < 1e-4);

@@ -1,5 +1,5 @@
 /* The emulated GPU's machine: fibers, schedules, shared memory, barriers. The warp-wide operations
- * are in warp.cpp. */
+ * are in warp.cpp, mapped memory is in mapped.cpp. */
 #include "emulation/machine.h"
 
 #include <stdio.h>
@@ -121,6 +121,7 @@ static void run_fiber(fiber &f)
 {
     the_machine.running = &f;
     weir_gpu_switch(&the_machine.scheduler_stack, f.stack_pointer);
+    look_at_mapped_words();
 }
 
 /* ---- schedules ---- */
@@ -221,6 +222,7 @@ void run_grid(const char *name, dim3 grid, dim3 block, const std::function<void(
 {
     machine &m = the_machine;
     const int n_blocks = (int)(grid.x * grid.y * grid.z);
+    forget_mapped_writes();
     m.kernel_name = name;
     m.kernel = &kernel;
     m.n_threads = (int)(block.x * block.y * block.z);
@@ -264,6 +266,7 @@ void set_publish_observer(std::function<void(const uint32_t *, uint32_t)> observ
 
 void publish(uint32_t *word, uint32_t value)
 {
+    check_mapped_words();
     if (the_publish_observer)
         the_publish_observer(word, value);
     __atomic_store_n(word, value, __ATOMIC_RELEASE);

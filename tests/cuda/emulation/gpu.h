@@ -8,7 +8,7 @@
  *     shared memory starts as NaN in every block
  *     cp.async poisons its target at once and fills it only at the wait that covers it
  *     a warp-wide operation waits for every lane of its mask; a lane that has left, or stands at
- * another operation, ends the run with a report, as does a barrier that some threads left out
+ *         another operation, ends the run with a report; so does a barrier that some have left out
  *     ldmatrix checks alignment and range, and counts bank conflicts
  *
  * What it cannot show: the tensor cores' own rounding, races without any scheduling point between,
@@ -66,6 +66,11 @@ cudaError_t launch(const char *name, dim3 grid, dim3 block, cudaStream_t stream,
  * the word vouches for must be in memory by then. */
 void set_publish_observer(std::function<void(const uint32_t *word, uint32_t value)> observer);
 
+/* Words that the host reads once it is told: from now on whoever publishes must find each of them
+ * fenced, behind its writing and by the thread that wrote it, else the run ends with a report.
+ * Stricter than PTX's model, in which behind a barrier one thread's fence speaks for its block. */
+void watch_mapped_words(const void *words, size_t bytes);
+
 /* Called by kernels, through portable_host.h. */
 void block_barrier();
 void warp_barrier(unsigned mask);
@@ -77,6 +82,7 @@ void copy_async_commit_group();
 void copy_async_wait_group(int pending);
 void *shared_array(const void *key, size_t bytes);
 int lane();
+void system_fence();
 void publish(uint32_t *word, uint32_t value);
 void check_alignment(const void *pointer, size_t bytes, const char *what);
 

@@ -1,4 +1,4 @@
-/* The emulated GPU's insides, shared by gpu.cpp and warp.cpp only. */
+/* The emulated GPU's insides, shared by its .cpp files only. */
 #ifndef WEIR_TESTS_CUDA_EMULATION_MACHINE_H
 #define WEIR_TESTS_CUDA_EMULATION_MACHINE_H
 
@@ -71,6 +71,11 @@ void yield_to_scheduler();
 /* Carries out every operation of a warp whose lanes have all arrived. Returns whether there was
  * one. */
 bool complete_warp_operations(int warp);
+
+/* Of mapped.cpp: before a grid, whenever a thread has run, and when the host is told. */
+void forget_mapped_writes();
+void look_at_mapped_words();
+void check_mapped_words();
 
 /* The row, if it is aligned and in the block's shared memory. */
 const void *check_matrix_row(const void *row);

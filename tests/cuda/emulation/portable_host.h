@@ -109,12 +109,13 @@ template <int pending> static inline void copy_async_wait()
 
 static inline void publish_to_host(uint32_t *word, uint32_t value)
 {
+    gpu::system_fence();
     gpu::publish(word, value);
 }
 
 static inline void __threadfence_system()
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    gpu::system_fence();
 }
 
 static inline void __syncthreads()

@@ -99,6 +99,7 @@ class thread
     const std::vector<std::vector<unsigned char>> &arguments;
     std::vector<uint64_t> registers;
     unsigned char *shared = nullptr;
+    bool is_fenced = false; /* for the host, and nothing written since */
 
     /* ---- operands ---- */
 
@@ -367,16 +368,26 @@ class thread
         if (loads)
             return load(i, value, pointer);
         if (i.has("volatile"))
-            return gpu::publish((uint32_t *)pointer, (uint32_t)get(value));
+            return publish((uint32_t *)pointer, (uint32_t)get(value));
+        is_fenced &= i.in_shared;
         for (int n = 0; n < i.vector; n++) {
             const uint64_t v = get(i.vector > 1 ? value.elements[(size_t)n] : value);
             memcpy(pointer + (size_t)n * bytes, &v, bytes);
         }
     }
 
-    /* Fibers of one thread: nobody comes between the two steps. */
-    uint32_t change(uint32_t *word, const instruction &i) const
+    /* A word for the host: behind a fence of its own, for what this thread learned of others. */
+    void publish(uint32_t *word, uint32_t value) const
     {
+        if (!is_fenced)
+            fail("a word for the host that no fence precedes");
+        gpu::publish(word, value);
+    }
+
+    /* Fibers of one thread: nobody comes between the two steps. */
+    uint32_t change(uint32_t *word, const instruction &i)
+    {
+        is_fenced = false;
         const uint32_t old = *word, by = (uint32_t)get(i, 2);
         if (i.first.kind != family::U || i.first.bytes != 4 || i.has("max") == i.has("add"))
             fail("unknown: " + i.text);
@@ -402,7 +413,7 @@ class thread
     {
         const opcode op = i.op;
         if (op == OP_membar)
-            __atomic_thread_fence(__ATOMIC_SEQ_CST);
+            fence(i);
         else if (op == OP_bar && i.has("warp"))
             gpu::warp_barrier((unsigned)get(i, 0));
         else if (op == OP_bar)
@@ -419,6 +430,15 @@ class thread
             gpu::copy_async_wait_group((int)get(i, 0));
         else
             copy_async(i);
+    }
+
+    /* Narrower ones keep no order that the host could see. */
+    void fence(const instruction &i)
+    {
+        if (!i.has("sys"))
+            fail("a fence that is not for the host: " + i.text);
+        gpu::system_fence();
+        is_fenced = true;
     }
 
     void shuffle(const instruction &i)
