@@ -78,6 +78,8 @@ static void attention_equals_its_twin_for_other_heads_and_float32()
     for (const struct kernel_set *kernels : KERNEL_SETS) {
         check_attention(*kernels, 2, 16, {1, 40, 9}, 1.2f);
         check_attention(*kernels, 2, 96, {1, 33, 64}, 1.2f);
+        for (uint32_t head_dim : {40u, 72u, 136u}) /* where the lanes' share of columns grows */
+            check_attention(*kernels, 1, head_dim, {5, 33}, 1.2f);
         check_attention(*kernels, 1, 256, {31, 2}, 1.0f);
     }
     check_attention(kernel_set_float32, 2, 64, {1, 32, 65, 130}, 1.2f);

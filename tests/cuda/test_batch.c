@@ -51,6 +51,8 @@ static void check_work(const uint32_t *lengths, uint32_t n_sequences)
     uint8_t *owned = calloc(batch.n_tokens, 1);
     cuda_batch_pack(words, &layout, &batch, 1, batch.n_tokens);
     const struct batch_header *header = (const void *)words;
+    EXPECT(memcmp(words + layout.cu_seqlens, cu_seqlens, sizeof(uint32_t) * (n_sequences + 1)) ==
+           0);
     for (uint32_t i = 0; i < header->n_blocks * WORK_WORDS_A_BLOCK; i++) {
         const uint32_t word = words[layout.work + i], block = i / WORK_WORDS_A_BLOCK;
         if (word == WORK_NONE)
@@ -79,6 +81,17 @@ static void every_row_is_somebodys_work_exactly_once(void)
         check_work(&length, 1);
 }
 
+/* An array that is one word too short is covered by what fills its last cache line, but where it
+ * ends with one. */
+static void the_arrays_of_every_number_of_sequences_lie_apart(void)
+{
+    uint32_t lengths[SEQUENCES_MAX];
+    for (uint32_t n = 1; n <= SEQUENCES_MAX; n++) {
+        lengths[n - 1] = 1;
+        check_work(lengths, n);
+    }
+}
+
 static void the_work_of_the_worst_batches_fits_its_layout(void)
 {
     const uint32_t worst_lengths[] = {1, 16, 17, 32, 33, 65};
@@ -94,6 +107,7 @@ int main(void)
 {
     RUN(tokens_carry_position_and_type_and_fillers_follow);
     RUN(every_row_is_somebodys_work_exactly_once);
+    RUN(the_arrays_of_every_number_of_sequences_lie_apart);
     RUN(the_work_of_the_worst_batches_fits_its_layout);
     return 0;
 }

@@ -1,6 +1,9 @@
 /* The CUDA encoder's start: what it refuses, in which words, that a failure of any call leaves
  * nothing behind; and the arithmetic of buckets and plans. */
+#include <dlfcn.h>
 #include <errno.h>
+#include <math.h>
+#include <pthread.h>
 
 #include "gpu_worker/cuda_engine.h"
 #include "tests/cuda/standin/standin.h"
@@ -8,6 +11,19 @@
 #include "tests/test.h"
 
 #define CALLS_MAX 100000
+
+static int threads_until_failure; /* 0: none fails */
+
+/* In front of the C library's own, as long as this program lives. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                   void *argument)
+{
+    int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+    if (threads_until_failure > 0 && --threads_until_failure == 0)
+        return EAGAIN;
+    return create(thread, attributes, run, argument);
+}
 
 static struct encoder *create(const struct model_config *config, enum encoder_dtype dtype,
                               float scale, char error[ERROR_BYTES])
@@ -69,7 +85,82 @@ static void a_weight_beyond_float16_is_refused(void)
     struct encoder *encoder = create(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_FLOAT32, 1.0f, error);
     EXPECT(encoder != NULL);
     EXPECT(strstr(encoder_cuda.describe(encoder), "float32") != NULL);
+    EXPECT_EQUAL(encoder->gemm_context.compute_type, CUBLAS_COMPUTE_32F_PEDANTIC);
     encoder_cuda.destroy(encoder);
+}
+
+static void expect_refusal_of_sizes(uint32_t hidden_dim, uint32_t n_heads, uint32_t ffn_dim)
+{
+    struct model_config config = RANDOM_MODEL_SMALL;
+    config.hidden_dim = hidden_dim;
+    config.n_heads = n_heads;
+    config.ffn_dim = ffn_dim;
+    config.n_layers = 1;
+    expect_refusal(&config, ENCODER_DTYPE_AUTO, 1.0f, "hidden at most 2048, heads at most 256");
+}
+
+static void sizes_that_the_kernels_cannot_hold_are_refused(void)
+{
+    char error[ERROR_BYTES] = "";
+    struct model_config deep = RANDOM_MODEL_SMALL;
+    expect_refusal_of_sizes(2056, 257, 8); /* a row that no warp holds */
+    expect_refusal_of_sizes(264, 1, 8);    /* a head that no warp holds */
+    expect_refusal_of_sizes(24, 2, 8);     /* heads of 12 */
+    expect_refusal_of_sizes(36, 1, 8);     /* rows that are no whole vectors */
+    deep.hidden_dim = 256;
+    deep.n_layers = 1;
+    struct encoder *encoder = create(&deep, ENCODER_DTYPE_AUTO, 1.0f, error);
+    EXPECT(encoder != NULL);
+    encoder_cuda.destroy(encoder);
+}
+
+/* Weights may be finite and what they make is not: the logits are looked at, too. */
+static void a_first_pass_without_finite_logits_is_refused(void)
+{
+    const struct encoder_options options = {
+        .dtype = ENCODER_DTYPE_FLOAT32, .max_batch_tokens = 16, .max_batch_sequences = 2};
+    const float wild[] = {INFINITY, -INFINITY, NAN};
+    for (size_t i = 0; i < ARRAY_COUNT(wild); i++) {
+        char error[ERROR_BYTES] = "";
+        struct random_model random;
+        random_model_make(&random, &RANDOM_MODEL_SMALL, 1);
+        ((float *)random.model.weights.classifier.bias.data)[1] = wild[i];
+        EXPECT(encoder_cuda.create(&random.model, &options, error) == NULL);
+        EXPECT(strstr(error, "no finite logits") != NULL);
+        EXPECT_EQUAL(standin_counters().live_objects, 0);
+        random_model_free(&random);
+    }
+}
+
+/* As in a container at its limit of processes. The first loads cuBLASLt, the second makes graphs,
+ * without which all is answered as before. */
+static void threads_that_cannot_be_started_are_an_error_or_a_slower_server(void)
+{
+    const uint32_t input_ids[] = {3, 1, 4}, cu_seqlens[] = {0, 3}, type_starts[] = {3};
+    const struct batch batch = {input_ids, cu_seqlens, type_starts, 1, 3};
+    float logits[2];
+    char error[ERROR_BYTES] = "";
+    threads_until_failure = 1;
+    expect_refusal(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_AUTO, 1.0f, "no thread can be started");
+    threads_until_failure = 2;
+    struct encoder *encoder = create(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_AUTO, 1.0f, error);
+    EXPECT(encoder != NULL && threads_until_failure == 0);
+    EXPECT(cuda_graphs_are_made(&encoder->graphs)); /* all that can be: else who waits hangs */
+    EXPECT_EQUAL(encoder->graphs.n_ready, 0);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &batch, logits), 0);
+    encoder_cuda.destroy(encoder);
+    EXPECT_EQUAL(standin_counters().live_objects, 0);
+}
+
+static void large_cards_are_given_larger_batches(void)
+{
+    standin_set_device(1, 8, 9, 99);
+    EXPECT_EQUAL(encoder_cuda.useful_batch_tokens(NULL), 2048);
+    standin_set_device(1, 9, 0, 100);
+    EXPECT_EQUAL(encoder_cuda.useful_batch_tokens(NULL), 8192);
+    standin_set_device(0, 0, 0, 132);
+    EXPECT_EQUAL(encoder_cuda.useful_batch_tokens(NULL), 2048);
+    standin_reset();
 }
 
 static void a_missing_cublas_gets_a_sentence(void)
@@ -103,6 +194,16 @@ static void any_call_may_fail_and_nothing_leaks(void)
     EXPECT(n > 600 && n_calls < CALLS_MAX);
 }
 
+/* The buckets for at most n_max sequences are these, and no other: each is a graph. */
+#define EXPECT_SEQUENCE_BUCKETS(n_max, ...)                      \
+    do {                                                         \
+        const uint32_t rows_[] = {__VA_ARGS__};                  \
+        struct cuda_buckets buckets_;                            \
+        cuda_buckets_of_sequences(&buckets_, n_max);             \
+        EXPECT_EQUAL(buckets_.count, ARRAY_COUNT(rows_));        \
+        EXPECT(memcmp(buckets_.rows, rows_, sizeof rows_) == 0); \
+    } while (0)
+
 static void buckets_grow_and_hold_every_size(void)
 {
     struct cuda_buckets buckets;
@@ -116,11 +217,16 @@ static void buckets_grow_and_hold_every_size(void)
     }
     cuda_buckets_of_tokens(&buckets, 17);
     EXPECT_EQUAL(cuda_buckets_largest(&buckets), 32);
+    EXPECT_SEQUENCE_BUCKETS(1, 1);
+    EXPECT_SEQUENCE_BUCKETS(8, 1, 2, 4, 8);
+    EXPECT_SEQUENCE_BUCKETS(12, 1, 2, 4, 8, 12);
+    EXPECT_SEQUENCE_BUCKETS(64, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64);
+    EXPECT_SEQUENCE_BUCKETS(65, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 65);
+    cuda_buckets_of_tokens(&buckets, 8193);
+    EXPECT_EQUAL(cuda_buckets_largest(&buckets), 8192 + 1024);
     cuda_buckets_of_sequences(&buckets, 100);
     for (uint32_t rows = 1; rows <= 100; rows++)
         EXPECT(buckets.rows[cuda_bucket_find(&buckets, rows)] >= rows);
-    cuda_buckets_of_sequences(&buckets, 1);
-    EXPECT_EQUAL(buckets.count, 1);
 }
 
 int main(void)
@@ -129,6 +235,10 @@ int main(void)
     RUN(an_old_card_is_refused_by_name);
     RUN(what_the_backend_lacks_is_refused);
     RUN(a_weight_beyond_float16_is_refused);
+    RUN(sizes_that_the_kernels_cannot_hold_are_refused);
+    RUN(a_first_pass_without_finite_logits_is_refused);
+    RUN(threads_that_cannot_be_started_are_an_error_or_a_slower_server);
+    RUN(large_cards_are_given_larger_batches);
     RUN(a_missing_cublas_gets_a_sentence);
     RUN(any_call_may_fail_and_nothing_leaks);
     RUN(buckets_grow_and_hold_every_size);

@@ -121,9 +121,38 @@ static void the_second_start_tries_nothing_and_gives_the_same_bits(void)
     EXPECT_EQUAL(files_in_folder(), 1);
 }
 
+/* What the key leaves out, a file of another shape or card could get wrong. */
+static void the_key_names_all_that_the_choice_depends_on(void)
+{
+    const struct model_config *config = &RANDOM_MODEL_SMALL;
+    const struct cuda_tune_key expected = {
+        .card = "CUDA stand-in",
+        .compute_capability = 90,
+        .n_multiprocessors = 132,
+        .driver_version = 13000,
+        .cublas_version = 130100,
+        .element_type = CUDA_R_16F,
+        .compute_type = CUBLAS_COMPUTE_32F,
+        .workspace_bytes = CUDA_GEMM_WORKSPACE_BYTES,
+        .architecture = config->architecture,
+        .hidden_dim = config->hidden_dim,
+        .n_layers = config->n_layers,
+        .n_heads = config->n_heads,
+        .ffn_dim = config->ffn_dim,
+        .activation = config->activation,
+        .max_tokens = 48,
+        .max_sequences = 2,
+    };
+    struct cuda_tune_header header;
+    memcpy(&header, whole, sizeof header);
+    EXPECT(memcmp(&header.key, &expected, sizeof expected) == 0);
+}
+
 static void times_choose_among_equals(void)
 {
     unsetenv("WEIR_CUDA_TUNE_FILE");
+    EXPECT(!start().narrow_for_few);
+    setenv("WEIR_CUDA_TUNE_FILE", "", 1); /* as good as none */
     EXPECT(!start().narrow_for_few);
     setenv("WEIR_CUDA_TUNE_FILE", path, 1);
     unlink(path);
@@ -265,6 +294,37 @@ static void a_file_of_another_card_driver_dtype_or_size_is_not_taken(void)
     expect_refusal();
 }
 
+/* The key says nothing of it: an algorithm may want more in another place. */
+static void an_algorithm_that_wants_more_workspace_is_not_taken(void)
+{
+    standin_want_workspace(CUDA_GEMM_WORKSPACE_BYTES);
+    EXPECT_EQUAL(start().matmuls, MATMULS_OF_A_BATCH);
+    standin_want_workspace(CUDA_GEMM_WORKSPACE_BYTES + 1);
+    expect_refusal();
+    standin_want_workspace(0);
+}
+
+/* Opening one waits for a writer, if it may. */
+static void a_pipe_in_the_files_place_holds_nobody_up(void)
+{
+    unlink(path);
+    EXPECT_EQUAL(mkfifo(path, 0600), 0);
+    expect_refusal();
+}
+
+static void no_start_without_an_algorithm_of_the_references_bits(void)
+{
+    char error[ERROR_BYTES] = "";
+    unlink(path);
+    standin_change_bits_of_few_rows(true);
+    EXPECT(create(ENCODER_DTYPE_FLOAT32, 48, error) == NULL);
+    EXPECT(strstr(error, "no algorithm of qkv gives the same bits for 16 rows as for 48") != NULL);
+    EXPECT_EQUAL(standin_counters().live_objects, 0);
+    EXPECT_EQUAL(files_in_folder(), 0); /* nothing was chosen */
+    standin_reset();
+    write_file(whole, whole_bytes);
+}
+
 static void a_file_that_cannot_be_written_is_no_hindrance(void)
 {
     setenv("WEIR_CUDA_TUNE_FILE", "/nowhere/tune", 1);
@@ -304,10 +364,14 @@ int main(void)
     EXPECT(mkdtemp(folder) != NULL);
     snprintf(path, sizeof path, "%s/tune", folder);
     RUN(the_second_start_tries_nothing_and_gives_the_same_bits);
+    RUN(the_key_names_all_that_the_choice_depends_on);
     RUN(times_choose_among_equals);
     RUN(an_algorithm_that_cannot_be_captured_is_chosen_anew);
     RUN(no_damaged_or_forged_file_is_taken);
     RUN(a_file_of_another_card_driver_dtype_or_size_is_not_taken);
+    RUN(an_algorithm_that_wants_more_workspace_is_not_taken);
+    RUN(a_pipe_in_the_files_place_holds_nobody_up);
+    RUN(no_start_without_an_algorithm_of_the_references_bits);
     RUN(a_file_that_cannot_be_written_is_no_hindrance);
     RUN(any_call_of_a_timed_start_may_fail_and_nothing_leaks);
     unlink(path);

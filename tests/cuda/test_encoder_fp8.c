@@ -219,8 +219,7 @@ static void a_calibration_holds_what_plain_loops_see(void)
     check_recording(&relu, ENCODER_DTYPE_FLOAT32, 1e-5);
 }
 
-/* With the GELU in its epilogue our GEMM hides what the FFN's second product reads: it stands back.
- */
+/* With the GELU in its epilogue our GEMM would hide what the FFN's second product reads. */
 static void our_own_gemms_hide_nothing_from_a_calibration(void)
 {
     setenv("WEIR_CUDA_FFN", "own", 1);
@@ -287,6 +286,31 @@ static void logits_are_the_twins_where_ranges_are_cut_off(void)
     check_logits(&RANDOM_MODEL_BERT, 0.1f, 0.08, 0.5, 10.0);
 }
 
+/* The largest lies behind what passes the buffer in one go. */
+static void a_large_matrix_is_searched_to_its_end(void)
+{
+    const struct encoder_options options = {
+        .dtype = ENCODER_DTYPE_FP8, .max_batch_tokens = 16, .max_batch_sequences = 2};
+    struct model_config config = RANDOM_MODEL_SMALL;
+    struct model_calibration calibration = {.n_texts = 1};
+    struct random_model random;
+    char error[ERROR_BYTES] = "";
+    config.n_layers = 2;
+    config.ffn_dim = (4u << 20) / (config.hidden_dim * sizeof(float)) + 16;
+    for (uint32_t i = 0; i < MODEL_LAYERS_MAX; i++)
+        for (uint32_t p = 0; p < MODEL_PRODUCT_COUNT; p++)
+            calibration.amax[i][p] = 1.0f;
+    make_model(&random, &config);
+    const struct model_tensor *weight = &random.model.weights.layers[0].ffn_in.weight;
+    ((float *)weight->data)[(uint64_t)weight->rows * weight->columns - 1] = -224.0f;
+    EXPECT_EQUAL(
+        model_calibration_write(&calibration, calibration_path, &config, FINGERPRINT, error), 0);
+    struct encoder *encoder = encoder_cuda.create(&random.model, &options, error);
+    EXPECT(encoder != NULL && encoder->fp8->scales[0][MODEL_PRODUCT_FFN_IN].weight == 0.5f);
+    close_encoder(encoder);
+    random_model_free(&random);
+}
+
 static void same_text_same_bits_whatever_shares_its_batch(void)
 {
     struct random_model random;
@@ -351,6 +375,12 @@ static void what_fp8_cannot_do_is_refused_in_a_sentence(void)
     make_model(&random, &odd);
     expect_refusal(&random, "multiples of 16");
     random_model_free(&random);
+    odd = RANDOM_MODEL_DISTILBERT;
+    odd.hidden_dim = 72;
+    odd.n_heads = 9;
+    make_model(&random, &odd);
+    expect_refusal(&random, "multiples of 16");
+    random_model_free(&random);
 }
 
 /* A failed start leaves nothing behind, and no calibration of no text. */
@@ -399,6 +429,7 @@ int main(void)
     RUN(our_own_gemms_hide_nothing_from_a_calibration);
     RUN(logits_are_those_of_a_twin_that_rounds_to_the_same_codes);
     RUN(logits_are_the_twins_where_ranges_are_cut_off);
+    RUN(a_large_matrix_is_searched_to_its_end);
     RUN(same_text_same_bits_whatever_shares_its_batch);
     RUN(what_fp8_cannot_do_is_refused_in_a_sentence);
     RUN(any_call_may_fail_and_nothing_leaks);

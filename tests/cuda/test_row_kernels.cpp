@@ -235,6 +235,11 @@ static void conversion_rounds_to_nearest_even_and_reports_overflow()
                                         (uint32_t *)overflow.data, nullptr));
     EXPECT_EQUAL(*(uint32_t *)overflow.data, 0);
     EXPECT(out.get(0, 3) == 1.0f);
+    *(float *)in.data = INFINITY; /* which it was: nothing overflows */
+    launched(kernel_set_float16.convert(out.data(), (const float *)in.data, 1,
+                                        (uint32_t *)overflow.data, nullptr));
+    EXPECT(isinf(out.get(0, 0)));
+    EXPECT_EQUAL(*(uint32_t *)overflow.data, 0);
 }
 
 int main()

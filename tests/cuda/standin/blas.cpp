@@ -26,7 +26,8 @@ static constexpr size_t ALIGNMENT = 16, WORKSPACE_ALIGNMENT = 256;
 /* Ascending and descending order of k, one that never runs, and one with ASCENDING's bits that is
  * faster for few rows and slower for many. */
 enum algorithm_order : uint64_t { ASCENDING, DESCENDING, UNSUPPORTED, NARROW, N_ORDERS };
-static std::atomic<bool> narrow_cannot_be_captured;
+static std::atomic<bool> narrow_cannot_be_captured, few_rows_have_other_bits;
+static std::atomic<uint64_t> workspace_wanted;
 static constexpr int64_t FEW_ROWS = 32; /* up to here DESCENDING is the favourite */
 
 struct object {
@@ -127,8 +128,7 @@ static void write_element(cudaDataType_t type, void *matrix, size_t i, float val
 
 /* ---- the rules ---- */
 
-/* The manual's table for E4M3 times E4M3, as far as D and the bias are float16, or D is bfloat16.
- */
+/* The manual's table for E4M3 times E4M3, where D and the bias are float16, or D is bfloat16. */
 static void check_fp8(const matmul &m, const layout &a, const layout &b, const layout &d)
 {
     if (card_compute_capability() < 89)
@@ -141,6 +141,8 @@ static void check_fp8(const matmul &m, const layout &a, const layout &b, const l
     if (a.rows % 16 != 0 || a.columns % 16 != 0 || b.columns % 16 != 0)
         misuse("fp8 with a dimension that is not a multiple of 16: %zu, %zu, %zu", (size_t)a.rows,
                (size_t)a.columns, (size_t)b.columns);
+    if (m.fast_accumulation)
+        misuse("fast accumulation: sums would be kept in fewer bits");
     if (m.epilogue != CUBLASLT_EPILOGUE_DEFAULT && m.epilogue != CUBLASLT_EPILOGUE_BIAS)
         misuse("fp8 with an epilogue that not every card has");
 }
@@ -231,9 +233,11 @@ static void multiply_row(const call &c, const std::vector<float> &a_transposed, 
 {
     const uint64_t out_dim = c.d.rows, in_dim = c.a.rows;
     const float scale = c.m.a_scale != nullptr ? *c.m.a_scale * *c.m.b_scale : 1.0f;
+    const uint64_t first = few_rows_have_other_bits && c.d.columns <= FEW_ROWS ? in_dim / 2 : 0;
     std::vector<float> sums(out_dim, 0.0f);
     for (uint64_t i = 0; i < in_dim; i++) {
-        const uint64_t k = c.order != DESCENDING ? i : in_dim - 1 - i;
+        const uint64_t step = (first + i) % in_dim;
+        const uint64_t k = c.order != DESCENDING ? step : in_dim - 1 - step;
         const float x = read_element(c.b.type, c.b_data, row * (size_t)c.b.stride + k);
         const float *column = &a_transposed[k * out_dim];
         for (uint64_t o = 0; o < out_dim; o++)
@@ -421,12 +425,23 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t user, cublasLtMatmulDesc
         asked.order == UNSUPPORTED || asked.out_dim != la.columns || asked.in_dim != la.rows)
         return CUBLAS_STATUS_NOT_SUPPORTED;
     *result = offer(asked.order, la);
+    result->workspaceSize = workspace_wanted;
     return CUBLAS_STATUS_SUCCESS;
 }
 
 void standin_forbid_capture_of_narrow(bool forbid)
 {
     narrow_cannot_be_captured = forbid;
+}
+
+void standin_change_bits_of_few_rows(bool change)
+{
+    few_rows_have_other_bits = change;
+}
+
+void standin_want_workspace(uint64_t bytes)
+{
+    workspace_wanted = bytes;
 }
 
 bool standin_algorithm_is_narrow(const void *algo)

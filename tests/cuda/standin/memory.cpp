@@ -28,7 +28,7 @@ struct allocation {
 static std::mutex mutex;
 static std::map<uintptr_t, allocation> allocations; /* by first address */
 static std::atomic<uint64_t> n_calls, n_live, n_allocations, n_matmuls, failing_call;
-extern std::atomic<uint64_t> n_graph_launches;
+extern std::atomic<uint64_t> n_graph_launches, n_queries;
 
 [[noreturn]] void misuse(const char *format, ...)
 {
@@ -190,7 +190,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
 
 struct standin_counts standin_counters(void)
 {
-    return {n_calls, n_graph_launches, n_allocations, n_live, n_matmuls};
+    return {n_calls, n_graph_launches, n_allocations, n_live, n_matmuls, n_queries};
 }
 
 void standin_fail_call(uint64_t n)

@@ -42,7 +42,7 @@ struct CUstream_st {
 namespace standin
 {
 
-std::atomic<uint64_t> n_graph_launches;
+std::atomic<uint64_t> n_graph_launches, n_queries;
 
 static std::atomic<uint64_t> card_ns;
 static const char *card_name = "CUDA stand-in";
@@ -306,6 +306,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     check_not_capturing(stream, "cudaStreamQuery");
+    n_queries++;
     std::lock_guard<std::mutex> lock(card.mutex);
     if (card.sticky != cudaSuccess)
         return card.sticky;
@@ -508,6 +509,8 @@ void standin_reset(void)
     standin_allow_graphs(UINT64_MAX);
     standin_fail_graph(0);
     standin_forbid_capture_of_narrow(false);
+    standin_change_bits_of_few_rows(false);
+    standin_want_workspace(0);
     standin_set_device(1, 9, 0, 132);
     standin_set_driver_version(13000);
     standin_set_name("CUDA stand-in");

@@ -25,6 +25,7 @@ struct standin_counts {
     uint64_t allocations;  /* ever made */
     uint64_t live_objects; /* allocations, streams, graphs, descriptors, handles */
     uint64_t matmuls;
+    uint64_t queries; /* of streams: what a poll costs a driver's call */
 };
 
 struct standin_counts standin_counters(void);
@@ -44,6 +45,12 @@ bool standin_algorithm_is_narrow(const void *algorithm);
 
 /* While set, that algorithm runs, but not in a capture. */
 void standin_forbid_capture_of_narrow(bool forbid);
+
+/* While set, for few rows no algorithm has the bits that any has for many. */
+void standin_change_bits_of_few_rows(bool change);
+
+/* The workspace that every algorithm wants when it is asked for, not offered. */
+void standin_want_workspace(uint64_t bytes);
 
 /* n graphs more are instantiated, the next one waits; UINT64_MAX: as many as wanted. */
 void standin_allow_graphs(uint64_t n);
