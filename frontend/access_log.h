@@ -5,8 +5,22 @@
 #ifndef WEIR_FRONTEND_ACCESS_LOG_H
 #define WEIR_FRONTEND_ACCESS_LOG_H
 
-struct exchange;
+#include <sys/socket.h>
 
-void access_log_write(struct exchange *exchange);
+#include "frontend/negotiate.h"
+#include "proto/response.h"
+
+/* What a line tells of a request. Bytes NULL: none came, or it is not known. */
+struct access_entry {
+    struct header_value method, url, user_agent, request_id, traceparent;
+    struct sockaddr_storage client;
+    socklen_t client_size; /* 0: not known */
+    int status;
+    size_t request_bytes, sent_bytes; /* of the two bodies */
+    uint64_t took_ns;
+};
+
+/* `line` is an empty buffer to put it together in. */
+void access_log_write(const struct access_entry *entry, bool as_json, struct response_buffer *line);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "frontend/access_log.h"
 #include "frontend/exchange.h"
 
 /* Descriptors that are not a client's: the loop, the log, lingering ones, /proc. */
@@ -119,10 +120,15 @@ void connection_abort(struct connection *connection)
 
 /* ---- refusals that libh2o does not see ------------------------------------------------------- */
 
-/* Room for one short body, on the stack. */
+/* What the log tells of a method, a target or a user agent: a longer one is cut. */
+#define REFUSED_VALUE_BYTES_MAX 1024
+
+/* Room for one short body or one line of the log, on the stack. In a line JSON doubles three such
+ * values at most, which with all else stays below 16 KiB; growing by doubling takes twice that, and
+ * a value that is not UTF-8 a copy. */
 struct arena {
     size_t used;
-    char bytes[2048];
+    char bytes[48 * REFUSED_VALUE_BYTES_MAX];
 };
 
 static void *allocate_from_arena(void *context, size_t size)
@@ -142,20 +148,46 @@ static struct header_value value_in_buffer(const struct connection *connection,
                                  place.end - place.start};
 }
 
-/* As libh2o and exchange.c would write it; the request's ids as far as its head was read. */
-static int format_head(struct connection *connection, enum http_status status, size_t body_bytes,
+static struct header_value cut_value_in_buffer(const struct connection *connection,
+                                               struct head_value place)
+{
+    struct header_value value = value_in_buffer(connection, place);
+    value.size = min_u64(value.size, REFUSED_VALUE_BYTES_MAX);
+    return value;
+}
+
+/* As far as the request's head was read. */
+static struct access_entry entry_of_refusal(struct connection *connection, enum http_status status,
+                                            char made_id[REQUEST_ID_MADE_BYTES])
+{
+    const struct head_scan *head = &connection->head;
+    struct access_entry entry = {
+        .method = cut_value_in_buffer(connection, head->method),
+        .url = cut_value_in_buffer(connection, head->target),
+        .user_agent = cut_value_in_buffer(connection, head->user_agent),
+        .request_id = value_in_buffer(connection, head->request_id),
+        .traceparent = value_in_buffer(connection, head->traceparent),
+        .status = status,
+        .took_ns = clock_now_ns() - connection->phase_since_ns,
+    };
+    entry.client_size =
+        h2o_socket_getpeername(connection->socket, (struct sockaddr *)&entry.client);
+    if (!negotiate_request_id_is_sane(entry.request_id)) {
+        exchange_make_id(connection->server, made_id);
+        entry.request_id = (struct header_value){made_id, REQUEST_ID_MADE_BYTES};
+    }
+    if (!negotiate_traceparent_is_valid(entry.traceparent))
+        entry.traceparent = (struct header_value){NULL, 0};
+    return entry;
+}
+
+/* As libh2o and exchange.c would write it. */
+static int format_head(struct server *server, const struct access_entry *entry, size_t body_bytes,
                        char *head, size_t head_bytes)
 {
-    struct server *server = connection->server;
-    const struct http_status_words *words = http_status_words(status);
-    char made[REQUEST_ID_MADE_BYTES];
-    struct header_value id = value_in_buffer(connection, connection->head.request_id);
-    struct header_value parent = value_in_buffer(connection, connection->head.traceparent);
-    if (!negotiate_request_id_is_sane(id)) {
-        exchange_make_id(server, made);
-        id = (struct header_value){made, sizeof(made)};
-    }
-    bool has_parent = negotiate_traceparent_is_valid(parent);
+    const struct http_status_words *words = http_status_words(entry->status);
+    const struct header_value id = entry->request_id, parent = entry->traceparent;
+    bool has_parent = parent.bytes != NULL;
     h2o_get_timestamp(&server->context, NULL, NULL); /* brings the cache up to date */
     return snprintf(head, head_bytes,
                     "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\nContent-Length: %zu\r\n"
@@ -170,17 +202,25 @@ static int format_head(struct connection *connection, enum http_status status, s
  * whole, and a client with a full one does not read anyway. */
 static void refuse(struct connection *connection, enum http_status status, const char *sentence)
 {
-    struct arena arena = {0};
+    struct arena arena;
+    arena.used = 0;
     struct response_buffer body = {.allocate = allocate_from_arena, .context = &arena};
     response_format_error(&body, REQUEST_JSON, http_status_words(status)->error_type, sentence);
-    char head[1024];
-    int head_bytes = format_head(connection, status, body.size, head, sizeof(head));
+    char head[1024], made_id[REQUEST_ID_MADE_BYTES];
+    struct access_entry entry = entry_of_refusal(connection, status, made_id);
+    int head_bytes = format_head(connection->server, &entry, body.size, head, sizeof(head));
     CHECK(head_bytes > 0 && (size_t)head_bytes < sizeof(head));
     int fd = h2o_socket_get_fd(connection->socket);
     struct iovec parts[] = {{head, (size_t)head_bytes}, {body.bytes, body.size}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_COUNT(parts)};
     (void)!sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     exchange_count_refusal(connection->server, status);
+    if (connection->server->settings->access_log) {
+        struct response_buffer line = {.allocate = allocate_from_arena, .context = &arena};
+        entry.sent_bytes = body.size;
+        arena.used = 0; /* the body is sent */
+        access_log_write(&entry, connection->server->settings->json_output, &line);
+    }
     connection->linger_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     connection_abort(connection);
 }

@@ -273,6 +273,31 @@ static void on_answer(h2o_filter_t *self, h2o_req_t *request, h2o_ostream_t **sl
     h2o_setup_next_ostream(request, slot);
 }
 
+static struct header_value value_of(h2o_iovec_t bytes)
+{
+    return (struct header_value){bytes.base, bytes.len};
+}
+
+static void log_access(struct exchange *exchange)
+{
+    h2o_req_t *request = exchange->request;
+    struct response_buffer line = exchange_buffer(exchange);
+    struct access_entry entry = {
+        .method = value_of(request->input.method),
+        .url = value_of(request->input.path),
+        .user_agent = exchange_header(exchange, "user-agent"),
+        .request_id = exchange->id,
+        .traceparent = exchange->traceparent,
+        .status = request->res.status,
+        .request_bytes = request->entity.len,
+        .sent_bytes = request->bytes_sent,
+        .took_ns = clock_now_ns() - exchange->began_ns,
+    };
+    entry.client_size =
+        request->conn->callbacks->get_peername(request->conn, (struct sockaddr *)&entry.client);
+    access_log_write(&entry, exchange->server->settings->json_output, &line);
+}
+
 /* libh2o is done with the request: answered, or given up. */
 static void on_end(h2o_logger_t *self, h2o_req_t *request)
 {
@@ -285,7 +310,7 @@ static void on_end(h2o_logger_t *self, h2o_req_t *request)
         stats_add(server->stats, STATS_RESPONSES_CLIENT_GONE, 1);
     }
     if (server->settings->access_log)
-        access_log_write(exchange);
+        log_access(exchange);
     connection_request_ends(exchange->connection);
 }
 

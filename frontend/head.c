@@ -117,6 +117,8 @@ static bool take_header(struct head_scan *scan, char *bytes)
         scan->request_id = offsets;
     if (scan->traceparent.end == 0 && name_is(scan, bytes, "traceparent"))
         scan->traceparent = offsets;
+    if (scan->user_agent.end == 0 && name_is(scan, bytes, "user-agent"))
+        scan->user_agent = offsets;
     return true;
 }
 
@@ -163,6 +165,7 @@ static bool step_request_line(struct head_scan *scan, unsigned char c)
         return head_is_token_char(c) || bad(scan, "the method is not a word");
     case STATE_METHOD:
         if (c == ' ' && scan->position > scan->token_start) {
+            scan->method = (struct head_value){scan->token_start, scan->position};
             scan->state = STATE_TARGET;
             scan->token_start = scan->position + 1;
             return true;
@@ -170,6 +173,7 @@ static bool step_request_line(struct head_scan *scan, unsigned char c)
         return head_is_token_char(c) || bad(scan, "the method is not a word");
     case STATE_TARGET:
         if (c == ' ' && scan->position > scan->token_start) {
+            scan->target = (struct head_value){scan->token_start, scan->position};
             scan->state = STATE_VERSION;
             scan->token_start = scan->position + 1;
             return true;

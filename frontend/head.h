@@ -35,7 +35,8 @@ struct head_scan {
     uint32_t name_start, name_end;
     uint32_t n_headers;
     uint32_t n_hosts;
-    struct head_value request_id, traceparent; /* the first of each */
+    struct head_value method, target;
+    struct head_value request_id, traceparent, user_agent; /* the first of each */
     bool minor_version_1;
     bool has_length, has_chunked;
     uint64_t content_length;

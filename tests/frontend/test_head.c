@@ -57,6 +57,27 @@ static void every_prefix_of_a_good_head_is_incomplete(void)
     }
 }
 
+static void expect_place(struct head_value place, const char *head, const char *expected)
+{
+    EXPECT_EQUAL(place.end - place.start, strlen(expected));
+    EXPECT(memcmp(head + place.start, expected, strlen(expected)) == 0);
+}
+
+/* Of a head that ends in the middle: as far as it was read. */
+static void what_the_log_tells_has_its_place(void)
+{
+    static const char head[] =
+        "\r\nPUT /a?b HTTP/1.1\r\nUser-Agent: x y\r\nuser-agent: z\r\nHost: \1";
+    struct head_scan scan;
+    EXPECT_EQUAL(scan_whole(head, sizeof(head) - 1, &scan), HEAD_BAD);
+    expect_place(scan.method, head, "PUT");
+    expect_place(scan.target, head, "/a?b");
+    expect_place(scan.user_agent, head, "x y");
+    EXPECT_EQUAL(scan_whole("PUT /a", 6, &scan), HEAD_INCOMPLETE);
+    expect_place(scan.method, "PUT /a", "PUT");
+    EXPECT_EQUAL(scan.target.end, 0);
+}
+
 static void a_scan_goes_on_where_it_stopped_and_the_buffer_may_move(void)
 {
     char text[] = LINE "Content-Length: 1234\r\n\r\nbody";
@@ -196,6 +217,7 @@ int main(void)
     RUN(good_heads_pass);
     RUN(every_prefix_of_a_good_head_is_incomplete);
     RUN(a_scan_goes_on_where_it_stopped_and_the_buffer_may_move);
+    RUN(what_the_log_tells_has_its_place);
     RUN(a_bad_head_stays_bad);
     RUN(white_space_behind_a_value_is_moved_in_front_of_it);
     RUN(framing_that_two_readers_could_read_differently_is_refused);

@@ -9,7 +9,8 @@ import threading
 import time
 import unittest
 
-from http_harness import JSON, PATIENCE_S, SANITIZED, Server, documented_error, eventually
+from http_harness import (JSON, PATIENCE_S, SANITIZED, Client, Server, documented_error,
+                          eventually)
 
 MODEL = os.path.join(os.path.dirname(__file__), "..", "..", "models", "tiny-sst2")
 DEPTH = 'weir_lane_depth{lane="0"}'
@@ -405,6 +406,38 @@ class AccessLog(unittest.TestCase):
             self.assertEqual(line["httpRequest"]["userAgent"], 'q"')
             self.assertEqual(line["httpRequest"]["remoteIp"], "127.0.0.1")
             self.assertEqual(line["logging.googleapis.com/trace"], parent[3:35])
+
+    def test_a_request_that_was_refused_before_it_was_read_has_its_line(self):
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        ids = f"X-Request-Id: mine\r\ntraceparent: {parent}\r\nUser-Agent: curl\r\n"
+        lengths = "Content-Length: 1\r\nContent-Length: 2\r\n"
+        worst, quoted = '/"\xff' + '"' * 60000, '/"?' + '"' * 1021
+        cases = [
+            (f"POST /predict?a HTTP/1.1\r\nHost: x\r\n{ids}{lengths}\r\n",
+             ("POST", "/predict?a", "curl", 400)),
+            (f"{'G' * 60000} / HTTP/1.1\r\n\r\n", ("G" * 1024, "/", "", 400)),
+            (f"GET {worst} HTTP/1.1\r\n\r\n", ("GET", quoted, "", 400)),
+            (f"{'G' * 1025} {worst[:30000]} HTTP/1.1\r\nUser-Agent: {worst[:30000]}\r\n\r\n",
+             ("G" * 1024, quoted, quoted, 400)),
+            ("G\x01T / HTTP/1.1\r\n\r\n", ("", "", "", 400)),
+            ("POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+             ("POST", "/predict", "", 413))]
+        with Server("--access-log", "--json-output") as server:
+            lines = lambda: [l for l in server.text().splitlines() if "httpRequest" in l]
+            for n, (head, expected) in enumerate(cases):
+                with Client(server.port) as client:
+                    client.send(head.encode("latin-1"))
+                    self.assertEqual(client.read().status, expected[-1])
+                line = json.loads(eventually(lambda: lines()[n:], "a line")[0])
+                told = line["httpRequest"]
+                self.assertEqual((told["requestMethod"], told["requestUrl"], told["userAgent"],
+                                  told["status"]), expected)
+                self.assertEqual(told["remoteIp"], "127.0.0.1")
+                self.assertEqual(line["process"], "frontend 0")
+            first = json.loads(lines()[0])
+            self.assertEqual(first["request_id"], "mine")
+            self.assertEqual(first["logging.googleapis.com/trace"], parent[3:35])
+            self.assertEqual(len(lines()), len(cases))
 
     def test_text_lines_are_for_people(self):
         with Server("--access-log") as server:
