@@ -11,13 +11,14 @@ readonly EXIT_USAGE=64 EXIT_CONFIG=78 # as in proto/settings.h
 cgroup_cpu_max=/sys/fs/cgroup/cpu.max # of a container with a CPU quota (cgroup v2)
 
 log() { # SEVERITY MESSAGE, in the layout of shm/log.c
-    local now=${EPOCHREALTIME/,/.} text=${2//\\/\\\\} time
+    local now=${EPOCHREALTIME/,/.} plain=${2//[[:cntrl:]]/ } text time
+    text=${plain//\\/\\\\}
     TZ=UTC printf -v time '%(%FT%T)T.%sZ' "${now%.*}" "${now#*.}"
     if [[ $json_output == true ]]; then
         printf '{"severity":"%s","time":"%s","process":"supervisor","message":"%s"}\n' \
             "$1" "$time" "${text//\"/\\\"}" >&2 || true # a log nobody reads ends no server
     else
-        printf '%s %s supervisor: %s\n' "$time" "$1" "$2" >&2 || true
+        printf '%s %s supervisor: %s\n' "$time" "$1" "$plain" >&2 || true
     fi
 }
 

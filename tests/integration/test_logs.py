@@ -51,11 +51,12 @@ class LogsTest(unittest.TestCase):
         cases = [(["--no-such-flag", "--json-output"], {}, 64),
                  (["--port", "none"], {"JSON_OUTPUT": "1"}, 64),
                  (["--json-output", "--port", "0"], {}, 64),
+                 (["--json-output", "--segment", '/no\twhere\n"x"\\\x01/y'], {}, 78),
                  (["--json-output=1"], {"WEIR_BIN": "/nowhere"}, 78)]
         for flags, env, status in cases:
             with self.subTest(flags=flags):
                 server = Supervisor(*flags, env={"WEIR_BIN": BIN, "MODEL_ID": MODEL, **env},
-                                    wait=False)
+                                    wait=False, segment="--segment" not in flags)
                 self.addCleanup(server.__exit__)
                 self.assertEqual(server.wait(), status)
                 lines = [json.loads(line) for line in server.log]
