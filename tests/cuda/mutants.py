@@ -904,4 +904,259 @@ MUTANTS = [
         "        e->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE != 0) {",
         "        false) {",
     ),
+    # those of a second reader, most of which had slipped through
+    (
+        "cuda_batch.c",
+        "whole_lines((uint64_t)max_sequences + 1)",
+        "whole_lines((uint64_t)max_sequences)",
+    ),
+    (
+        "cuda_bucket.c",
+        "while (rows < max_sequences)",
+        "while (rows <= max_sequences)",
+    ),
+    (
+        "cuda_bucket.c",
+        "rows + rows / 2 < max_sequences",
+        "rows + rows / 2 <= max_sequences",
+    ),
+    (
+        "cuda_bucket.c",
+        "if (rows >= 8 &&",
+        "if (rows > 8 &&",
+    ),
+    (
+        "cuda_bucket.c",
+        "return rows < 8192 ? 256 : 1024;",
+        "return 256;",
+    ),
+    (
+        "cuda_flight.c",
+        "(int32_t)(__atomic_load_n(signal, __ATOMIC_ACQUIRE) - number) >= 0",
+        "__atomic_load_n(signal, __ATOMIC_ACQUIRE) >= number",
+    ),
+    (
+        "cuda_flight.c",
+        "        e->failed = true;\n"
+        "        return result;",
+        "        return result;",
+    ),
+    (
+        "cuda_flight.c",
+        "e->submitted_ns[(e->completed + 1) % BATCHES_IN_FLIGHT]",
+        "e->submitted_ns[e->submitted % BATCHES_IN_FLIGHT]",
+    ),
+    (
+        "cuda_flight.c",
+        "return now_ns < e->next_query_ns ? 0 : ask_after(e, now_ns);",
+        "return ask_after(e, now_ns);",
+    ),
+    (
+        "cuda_flight.c",
+        "    e->next_query_ns = now_ns + QUERY_AFTER_NS;\n"
+        "    if (status",
+        "    if (status",
+    ),
+    (
+        "cuda_flight.c",
+        "        log_error(\"%s\", error);\n"
+        "    return result;",
+        "        log_error(\"%s\", error);\n"
+        "    return 0;",
+    ),
+    (
+        "cuda_forward.c",
+        "        .n_multiprocessors = (uint32_t)e->n_multiprocessors,\n",
+        "",
+    ),
+    (
+        "cuda_forward.c",
+        "        .cublas_version = (uint32_t)e->gemm_context.blas.version,\n",
+        "",
+    ),
+    (
+        "cuda_forward.c",
+        "        .n_layers = e->config.n_layers,\n",
+        "",
+    ),
+    (
+        "cuda_forward.c",
+        "        .max_sequences = e->max_sequences,\n",
+        "",
+    ),
+    (
+        "cuda_forward.c",
+        "        .activation = e->config.activation,\n",
+        "",
+    ),
+    (
+        "cuda_forward.c",
+        "        .architecture = e->config.architecture,\n",
+        "",
+    ),
+    (
+        "cuda_forward.c",
+        "e->fp8 != NULL ? CUDA_R_8F_E4M3 : e->gemm_context.element_type",
+        "e->gemm_context.element_type",
+    ),
+    (
+        "cuda_gemm.c",
+        "const int8_t fast_accumulation = 0;",
+        "const int8_t fast_accumulation = 1;",
+    ),
+    (
+        "cuda_gemm.c",
+        " &&\n"
+        "           found.workspaceSize <= CUDA_GEMM_WORKSPACE_BYTES;",
+        ";",
+    ),
+    (
+        "cuda_gemm.c",
+        "if (result == 0 && best < 0 && !equals_reference(trial, &call, &refere"
+        "nce, n_rows)) {",
+        "if (0) {",
+    ),
+    (
+        "cuda_gemm.c",
+        "const cublasLtMatmulAlgo_t reference = gemm->algorithms[last];",
+        "const cublasLtMatmulAlgo_t reference = gemm->algorithms[bucket];",
+    ),
+    (
+        "cuda_gemm.c",
+        "TRIAL_ELEMENTS / gemm->out_dim + 1",
+        "TRIAL_ELEMENTS / 64 / gemm->out_dim + 1",
+    ),
+    (
+        "cuda_graphs.c",
+        "        graphs->is_over = true;\n",
+        "",
+    ),
+    (
+        "cuda_weights.c",
+        "        place += n_elements * bytes;\n",
+        "",
+    ),
+    (
+        "cuda_weights.c",
+        "model_tensor_to_float32(tensor, row, n_rows, upload->staging);",
+        "model_tensor_to_float32(tensor, 0, n_rows, upload->staging);",
+    ),
+    (
+        "cuda_weights.c",
+        "for (uint32_t row = 0; row < tensor->rows; row += chunk_rows) {\n"
+        "        const uint32_t n_rows = (uint32_t)min_u64(chunk_rows, tensor->"
+        "rows - row);\n"
+        "        model_tensor_to_float32(tensor, row, n_rows, buffer);",
+        "for (uint32_t row = 0; row < tensor->rows && row < chunk_rows; row += "
+        "chunk_rows) {\n"
+        "        const uint32_t n_rows = (uint32_t)min_u64(chunk_rows, tensor->"
+        "rows - row);\n"
+        "        model_tensor_to_float32(tensor, row, n_rows, buffer);",
+    ),
+    (
+        "cuda_start.c",
+        "        if (!isfinite(logits[i]))\n"
+        "            result = -ERANGE;",
+        "        if (0)\n"
+        "            result = -ERANGE;",
+    ),
+    (
+        "cuda_start.c",
+        "align_up_u64((uint64_t)e->max_sequences * e->config.n_labels, 16)",
+        "align_up_u64((uint64_t)e->max_sequences, 16)",
+    ),
+    (
+        "cuda_start.c",
+        "cuda_buckets_largest(&e->tokens) * bytes;",
+        "e->max_tokens * bytes;",
+    ),
+    (
+        "cuda_start.c",
+        "cuda_batch_layout(e->max_tokens, e->max_sequences, cuda_buckets_larges"
+        "t(&e->tokens))",
+        "cuda_batch_layout(e->max_tokens, e->max_sequences, e->max_tokens)",
+    ),
+    (
+        "cuda_start.c",
+        "cls_rows * ffn, &a->cls_ffn",
+        "cls_rows * hidden, &a->cls_ffn",
+    ),
+    (
+        "encoder_cuda.c",
+        "config->hidden_dim <= KERNEL_HIDDEN_DIM_MAX &&",
+        "",
+    ),
+    (
+        "encoder_cuda.c",
+        " &&\n"
+        "        head_dim <= KERNEL_HEAD_DIM_MAX)",
+        ")",
+    ),
+    (
+        "encoder_cuda.c",
+        "        head_dim % DIM_MULTIPLE == 0 && config->hidden_dim",
+        "        config->hidden_dim",
+    ),
+    (
+        "encoder_cuda.c",
+        "config->hidden_dim % multiple == 0 && ",
+        "",
+    ),
+    (
+        "encoder_cuda.c",
+        "           e->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE == 0 &&\n"
+        "           e->config.hidden",
+        "           e->config.hidden",
+    ),
+    (
+        "encoder_cuda.c",
+        " && word[0] != 0 ? word : NULL",
+        " ? word : NULL",
+    ),
+    (
+        "encoder_cuda.c",
+        "count >= MULTIPROCESSORS_OF_LARGE",
+        "count > 132",
+    ),
+    (
+        "encoder_cuda.c",
+        "gemm->compute_type = CUBLAS_COMPUTE_32F_PEDANTIC;",
+        "",
+    ),
+    (
+        "encoder_cuda.c",
+        "(ms > 0 ? (uint64_t)ms : WATCHDOG_MS_DEFAULT) * NS_PER_MS",
+        "WATCHDOG_MS_DEFAULT * NS_PER_MS",
+    ),
+    (
+        "kernels/head.cuh",
+        "    __threadfence_system(); /* this thread's logits, before the block'"
+        "s ticket */\n",
+        "",
+    ),
+    (
+        "kernels/convert.cuh",
+        "if (isinf(element_to_float(out[i])) && !isinf(in[i]))",
+        "if (isinf(element_to_float(out[i])))",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "(head_dim) <= 32    ? LAUNCH(kernel<1>",
+        "(head_dim) <= 40    ? LAUNCH(kernel<1>",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "(head_dim) <= 64  ? LAUNCH(kernel<2>",
+        "(head_dim) <= 72  ? LAUNCH(kernel<2>",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "(head_dim) <= 128 ? LAUNCH(kernel<4>",
+        "(head_dim) <= 136 ? LAUNCH(kernel<4>",
+    ),
+    (
+        "kernels/attention.cuh",
+        "block_row = work.first_row - warp * WORK_ROWS",
+        "block_row = work.first_row",
+    ),
 ]

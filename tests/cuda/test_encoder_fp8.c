@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gpu_worker/cuda_engine.h"
+#include "gpu_worker/cuda_tune.h"
 #include "tests/cuda/standin/standin.h"
 #include "tests/gpu_worker/random_model.h"
 #include "tests/gpu_worker/reference_encoder.h"
@@ -311,6 +312,28 @@ static void a_large_matrix_is_searched_to_its_end(void)
     random_model_free(&random);
 }
 
+/* Else a float16 server's file would serve, with algorithms for other types. */
+static void a_tune_file_is_of_fp8_alone(void)
+{
+    struct random_model random;
+    struct random_texts texts;
+    char path[80];
+    struct cuda_tune_header header;
+    make_model(&random, &RANDOM_MODEL_DISTILBERT);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
+    calibrate(&random, &texts, ENCODER_DTYPE_FLOAT16);
+    snprintf(path, sizeof path, "%s.tune", calibration_path);
+    setenv("WEIR_CUDA_TUNE_FILE", path, 1);
+    close_encoder(open_encoder(&random, ENCODER_DTYPE_FP8));
+    unsetenv("WEIR_CUDA_TUNE_FILE");
+    FILE *file = fopen(path, "rb");
+    EXPECT(file != NULL && fread(&header, sizeof header, 1, file) == 1);
+    fclose(file);
+    unlink(path);
+    EXPECT_EQUAL(header.key.element_type, CUDA_R_8F_E4M3);
+    random_model_free(&random);
+}
+
 static void same_text_same_bits_whatever_shares_its_batch(void)
 {
     struct random_model random;
@@ -430,6 +453,7 @@ int main(void)
     RUN(logits_are_those_of_a_twin_that_rounds_to_the_same_codes);
     RUN(logits_are_the_twins_where_ranges_are_cut_off);
     RUN(a_large_matrix_is_searched_to_its_end);
+    RUN(a_tune_file_is_of_fp8_alone);
     RUN(same_text_same_bits_whatever_shares_its_batch);
     RUN(what_fp8_cannot_do_is_refused_in_a_sentence);
     RUN(any_call_may_fail_and_nothing_leaks);
