@@ -10,15 +10,27 @@
 #    parsed as if it stood inside and ends in a syntax error (seen with bash 5.2.15, in one of 70).
 #    So functions give their result in REPLY, and capture() stands in for $(...).
 
+readonly STATUS_UNKNOWN=-1 # of a child whose end bash lost: neither good nor bad
 declare -A at_end=() # pid -> "FUNCTION ARGUMENTS"
 waker_pid=0          # a timer always under way; its end makes `wait -n` return
 fifo=                # a path of ours, where a pipe stands for the moment that opening it takes
 scratch=0            # capture()'s pipe, open both ways
 
+# Whether a child that ignores what is sent to all of us was ended by it: before it came to that.
+# Between fork and its `trap` a subshell has the default, and a busy machine leaves it there long.
+ended_too_soon() { # STATUS
+    (($1 == 128 + 1 || $1 == 128 + 2 || $1 == 128 + 15)) # HUP, INT, TERM
+}
+
 # A short program in the foreground. A signal that is sent to all of us must not end it, or its
 # status would end us; and bash's own "Killed" line about a child that died meanwhile is not wanted.
 quietly() { # COMMAND...
-    { (trap '' TERM INT HUP && exec "$@"); } 2>/dev/null
+    local status=143
+    while ended_too_soon "$status"; do
+        status=0
+        { (trap '' TERM INT HUP && exec "$@"); } 2>/dev/null || status=$?
+    done
+    return "$status"
 }
 
 # A pipe of which both ends are one descriptor, in REPLY.
@@ -67,7 +79,11 @@ after() { # MILLISECONDS "FUNCTION ARGUMENTS"
     seconds "$1"
     (trap '' TERM INT HUP && exec setpriv --pdeathsig KILL sleep "$REPLY") &
     REPLY=$!
-    at_end[$REPLY]=$2
+    at_end[$REPLY]="timer_ended $1 $2"
+}
+
+timer_ended() { # PID STATUS MILLISECONDS FUNCTION ARGUMENTS...
+    if ended_too_soon "$2"; then after "$3" "${*:4}"; else "$4" "$1" "$2" "${@:5}"; fi
 }
 
 # Starts a program that is told by --ready-fd where to write its newline; fails as open_pipe does.
@@ -108,8 +124,12 @@ wait_for_child() { # returns after one event: a child's end, handled, or a trapp
     for pid in "${!at_end[@]}"; do
         kill -0 "$pid" 2>/dev/null && continue
         capture jobs -rp
-        [[ $'\n'$REPLY$'\n' == *$'\n'$pid$'\n'* ]] || wait "$pid" 2>/dev/null || status=$?
-        child_ended "$pid" "$status" # 0 if nobody knows: so no timer and no newline is missed
+        if [[ $'\n'$REPLY$'\n' == *$'\n'$pid$'\n'* ]]; then
+            status=$STATUS_UNKNOWN
+        else
+            wait "$pid" 2>/dev/null || status=$?
+        fi
+        child_ended "$pid" "$status"
         return
     done
     pid=

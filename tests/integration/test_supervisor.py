@@ -11,6 +11,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
 from harness import (PATIENCE_S, SOURCE, Supervisor, children_of, eventually,  # noqa: E402
                      is_running)
 
@@ -99,6 +100,42 @@ class ChildrenTest(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, "unharmed\ntrapped\n"))
 
 
+    def run_script(self, script):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                ["bash", "-euc", f"source {SOURCE}/scripts/children.sh\n"
+                 f"children_init {folder}/fifo\n{script}"],
+                capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+        return done.stdout
+
+    def test_who_is_ended_before_it_ignores_signals_is_started_again(self):
+        """A stand-in for the moment between fork and trap, which no test can meet by will."""
+        early = ('early() { [[ -e $fifo.second ]] ||'
+                 ' { : >"$fifo.second"; kill -TERM $BASHPID; }; }\n')
+        timer = """trap() { early; builtin trap "$@"; }
+            ended() { echo "ended $2 $3"; }
+            after 1 "ended word"
+            wait_for_child
+            wait_for_child
+            echo "${#at_end[@]} left"
+            """
+        self.assertEqual(self.run_script(early + timer), "ended 0 word\n0 left\n")
+        program = """trap() { early; builtin trap "$@"; }
+            quietly printf said
+            quietly false || echo " $?"
+            """
+        self.assertEqual(self.run_script(early + program), "said 1\n")
+
+    def test_an_end_that_bash_lost_is_told_as_unknown(self):
+        script = """ended() { echo "status $2"; }
+            spawn ended true
+            lost=$REPLY
+            wait "$lost"
+            jobs() { echo "$lost"; }
+            wait_for_child"""
+        self.assertEqual(self.run_script(script), "status -1\n")
+
+
 class SettingsTest(unittest.TestCase):
     def test_frontends_follow_the_cores_and_the_quota_of_a_container(self):
         cases = {"max 100000": 8, "200000 100000": 1, "450000 100000": 2, "6400000 100000": 8,
@@ -165,7 +202,7 @@ class SupervisorTest(unittest.TestCase):
 
     def test_crashes_at_start_back_off_and_end_in_giving_up(self):
         server = self.start(behaviours={"worker": "crash-ready"}, wait=False,
-                            env={"WEIR_CRASHES_MAX": "4"})
+                            env={"WEIR_CRASHES_MAX": "4"})  # a slow start is no long life
         begin = time.monotonic()
         server.expect_log("worker 1 crashed 5 times in a row; stopping")
         self.assertGreater(time.monotonic() - begin, 0.1 + 0.2 + 0.4)
@@ -214,6 +251,14 @@ class SupervisorTest(unittest.TestCase):
         server.expect_log("worker 1 ended with SIGKILL")
         self.assertIsNone(server.process.poll())
 
+    def read_until_it_serves(self, log):
+        lines = []
+        for line in log:
+            lines.append(line)
+            if "serving on" in line:
+                return
+        self.fail("it ended before it served:\n" + "".join(lines))
+
     def test_a_log_that_nobody_reads_ends_no_server(self):
         self.fakes = Fakes()
         self.addCleanup(self.fakes.close)
@@ -226,8 +271,7 @@ class SupervisorTest(unittest.TestCase):
         self.addCleanup(process.kill)
         os.close(write_end)
         with os.fdopen(log, encoding="utf-8") as lines:
-            while "serving on" not in lines.readline():
-                pass
+            self.read_until_it_serves(lines)
         worker = self.fakes.next("started", "weir-worker")["pid"]
         os.kill(worker, signal.SIGKILL)
         self.fakes.next("started", "weir-worker")
@@ -236,7 +280,7 @@ class SupervisorTest(unittest.TestCase):
         self.assertFalse(os.path.exists(segment))
 
     def test_a_worker_that_is_done_before_its_frontends_are_is_not_replaced(self):
-        server = self.start(behaviours={"frontend": "stubborn"})
+        server = self.start("--drain-timeout-ms", "60000", behaviours={"frontend": "stubborn"})
         server.signal(signal.SIGTERM)
         server.expect_log("draining")
         worker = server.worker()
@@ -246,6 +290,33 @@ class SupervisorTest(unittest.TestCase):
         server.signal(signal.SIGTERM)
         self.assertEqual(server.wait(), 0)
         self.assertNotIn("ended with", server.text())
+
+    def test_a_worker_whose_death_bash_lost_is_replaced_in_a_drain(self):
+        """Only the status 0, which it does not have, would say that its work was done."""
+        with tempfile.NamedTemporaryFile("w", suffix=".sh") as lossy:
+            lossy.write("""
+                wait() {
+                    local status=0
+                    builtin wait "$@" || status=$?
+                    [[ $1 != -n || ${at_end[${pid:-0}]:-} != "process_ended worker"* ]] ||
+                        pid=
+                    return "$status"
+                }
+                jobs() {
+                    builtin jobs "$@"
+                    [[ ${at_end[$pid]} != "process_ended worker"* ]] || echo "$pid"
+                }""")
+            lossy.flush()
+            server = self.start("--drain-timeout-ms", "60000", env={"BASH_ENV": lossy.name},
+                                behaviours={"frontend": "stubborn"})
+        server.signal(signal.SIGTERM)
+        server.expect_log("draining")
+        first = server.worker()
+        os.kill(first, signal.SIGKILL)
+        server.expect_log("worker 1 ended with a status that bash lost")
+        eventually(lambda: set(server.pids("weir-worker")) - {first}, "a second worker")
+        server.signal(signal.SIGTERM)
+        self.assertEqual(server.wait(), 0)
 
     def words_of_children(self, server):
         """The command lines of all children, word by word."""
@@ -259,10 +330,10 @@ class SupervisorTest(unittest.TestCase):
         return words
 
     def test_sigterm_to_every_process_cuts_no_drain_short(self):
-        server = self.start(behaviours={"frontend": "stubborn"})
+        server = self.start("--drain-timeout-ms", "60000", behaviours={"frontend": "stubborn"})
         frontends = server.pids("weir-frontend")
         server.signal(signal.SIGTERM)
-        eventually(lambda: "8.500" in self.words_of_children(server), "the drain's timer")
+        eventually(lambda: "60.500" in self.words_of_children(server), "the drain's timer")
         worker = server.worker()
         for pid in children_of(server.process.pid):  # systemd goes on until no new one is found
             if pid not in [worker, *frontends]:
@@ -335,7 +406,7 @@ class SupervisorTest(unittest.TestCase):
         self.assertLess(time.monotonic() - begin, 6)
 
     def test_a_worker_that_dies_in_a_drain_is_replaced_while_frontends_need_it(self):
-        server = self.start("--drain-timeout-ms", "3000", behaviours={"frontend": "stubborn"})
+        server = self.start("--drain-timeout-ms", "60000", behaviours={"frontend": "stubborn"})
         server.signal(signal.SIGTERM)
         server.expect_log("draining")
         first = server.worker()
@@ -427,8 +498,7 @@ class SupervisorTest(unittest.TestCase):
             stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        while "serving on" not in process.stderr.readline():
-            pass
+        self.read_until_it_serves(process.stderr)
         inside = children_of(process.pid)[0]
         os.kill(inside, signal.SIGTERM)
         self.assertEqual(process.wait(timeout=PATIENCE_S), 0)
@@ -437,4 +507,4 @@ class SupervisorTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    harness.main()
