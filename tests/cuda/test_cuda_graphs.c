@@ -194,11 +194,13 @@ static void an_encoder_may_end_at_any_moment(void)
         }
 }
 
-static void *allow_one_graph_later(void *unused)
+static void *allow_one_graph_once_it_ends(void *argument)
 {
-    usleep(20 * 1000);
+    const struct encoder *encoder = argument; /* not freed before that graph is made */
+    while (!__atomic_load_n(&encoder->graphs.stop, __ATOMIC_RELAXED))
+        usleep(100);
     standin_allow_graphs(1);
-    return unused;
+    return NULL;
 }
 
 /* The thread stands at the second graph when the end begins; a third would wait for ever. */
@@ -208,7 +210,7 @@ static void an_end_waits_for_one_graph_at_most(void)
     standin_allow_graphs(1);
     struct encoder *encoder = create();
     wait_until_ready(encoder, 1);
-    EXPECT_EQUAL(pthread_create(&thread, NULL, allow_one_graph_later, NULL), 0);
+    EXPECT_EQUAL(pthread_create(&thread, NULL, allow_one_graph_once_it_ends, encoder), 0);
     destroy(encoder);
     pthread_join(thread, NULL);
 }

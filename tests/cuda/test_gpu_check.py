@@ -122,10 +122,10 @@ class TestGpuCheck(unittest.TestCase):
         self.assertEqual(steps["parity float16"]["status"], "passed")
 
     def test_the_time_limit_ends_it_with_what_there_is(self):
-        begin_s = time.monotonic()
         programs = self.fake(case="buckets) echo '{\"kept\": 1}'; sleep 600 ;;")
-        status, steps, _ = self.run_dry(programs, "--seconds", "3")
-        self.assertLess(time.monotonic() - begin_s, 15)
+        begin_s = time.monotonic()
+        status, steps, _ = self.run_dry(programs, "--seconds", "8")  # a busy machine is there by 8
+        self.assertLess(time.monotonic() - begin_s, 60)
         self.assertEqual(status, 1)
         self.assertEqual(steps["parity float16"]["status"], "passed")
         self.assertEqual(steps["buckets float16"]["status"], "timed out")

@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 
+import failure_logs
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("WEIR_BIN", os.path.join(SOURCE, "build/release/bin"))
 FAKE_WORKER = os.environ.get("WEIR_FAKE_WORKER",
@@ -135,6 +137,8 @@ class Server:
         self.worker_env, self.worker_program, self.env = worker_env or {}, worker, env or {}
         self.prefix = list(prefix)  # of the frontend's command line
         self.worker, self.frontend, self.port, self.log = None, None, None, []
+        failure_logs.remember("the frontend of " + self.segment, self.text,
+                              lambda: self.frontend is None or self.frontend.poll() is not None)
         if start:
             try:
                 self.start_worker()

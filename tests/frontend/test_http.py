@@ -12,6 +12,7 @@ import tempfile
 import time
 import unittest
 
+import failure_logs
 from http_harness import JSON, MODEL, Client, Server, documented_error
 
 
@@ -67,10 +68,12 @@ class Predict(WithServer):
     def test_no_answer_waits_for_the_next_tick_of_the_loop(self):
         """A lost wake-up, or sleeping on an unsent answer, costs 50 to 100 ms a request."""
         with self.server.client() as client:
-            began = time.monotonic()
+            took = []
             for _ in range(100):
+                began = time.monotonic()
                 self.assertEqual(client.request("POST", "/predict", '{"text":"a"}').status, 200)
-            self.assertLess(time.monotonic() - began, 3)
+                took.append(time.monotonic() - began)
+            self.assertLess(sorted(took)[25], 0.045)  # the others may have met a busy machine
 
     def test_every_dialect_answers_in_its_own_shape(self):
         one = self.server.predict({"inputs": "good"})
@@ -403,4 +406,4 @@ class WithKey(WithServer):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    failure_logs.main()

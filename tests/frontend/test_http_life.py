@@ -9,6 +9,7 @@ import threading
 import time
 import unittest
 
+import failure_logs
 from http_harness import (JSON, PATIENCE_S, SANITIZED, Client, Server, documented_error,
                           eventually)
 
@@ -256,7 +257,7 @@ class WorkerTrouble(unittest.TestCase):
 
 class Drain(unittest.TestCase):
     def test_what_is_in_flight_is_answered_and_the_exit_is_clean(self):
-        with Server(worker_env={"FAKE_HOLD": "1"}) as server:
+        with Server("--drain-timeout-ms", "25000", worker_env={"FAKE_HOLD": "1"}) as server:
             keep, late = server.client(), server.client()  # these stay through the drain
             for client in [keep, late]:
                 self.assertEqual(client.request("GET", "/ready").status, 200)
@@ -344,8 +345,8 @@ class Drain(unittest.TestCase):
 
 class Counting(unittest.TestCase):
     def test_requests_equal_answers_whatever_they_were(self):
-        with Server("--client-timeout-ms", "200", "--request-timeout-ms", "300",
-                    worker_env={"FAKE_BATCH_MS": "5"}) as server:
+        with Server("--client-timeout-ms", "500", "--request-timeout-ms", "1000",
+                    worker_env={"FAKE_BATCH_MS": "20"}) as server:
             server.predict({"text": ["a"] * 3})
             server.predict({"text": ["a"] * 200})  # 504 by its deadline
             server.predict({"txt": 1})
@@ -447,4 +448,4 @@ class AccessLog(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    failure_logs.main()

@@ -12,6 +12,7 @@ import struct
 import time
 import unittest
 
+import failure_logs
 from http_harness import JSON, Server, documented_error, eventually
 
 BODY = '{"text":"good"}'
@@ -345,15 +346,6 @@ class SlowClients(WithServer):
             self.assertEqual(client.request("GET", "/live").status, 200)
             self.assertIsNone(client.read())
 
-    def test_a_request_late_in_the_idle_time_has_its_own_time(self):
-        with self.server.client() as client:
-            raw = whole_predict()
-            for _ in range(4):  # idle 0.2 s, sending 0.2 s: more than 0.3 s together, each time
-                select.select([client.socket], [], [], 0.2)
-                client.send(raw[:30])
-                select.select([client.socket], [], [], 0.2)
-                self.assertEqual(client.send(raw[30:]).read().status, 200)
-
     def test_a_reader_that_takes_nothing_is_cut_off(self):
         body = json.dumps({"inputs": "a " * 100000})
         with self.server.client() as client:
@@ -432,6 +424,19 @@ class ManyConnections(WithServer):
             for client in clients:
                 client.close()
         eventually(lambda: self.server.metrics()['weir_connections{lane="0"}'] == 1, "all are gone")
+
+
+class LateClients(WithServer):
+    flags = ("--client-timeout-ms", "2000")  # a busy machine wakes us late, but not by a second
+
+    def test_a_request_late_in_the_idle_time_has_its_own_time(self):
+        with self.server.client() as client:
+            raw = whole_predict()
+            for _ in range(2):  # idle 1.1 s, sending 1.1 s: more than 2 s together, each time
+                select.select([client.socket], [], [], 1.1)
+                client.send(raw[:30])
+                select.select([client.socket], [], [], 1.1)
+                self.assertEqual(client.send(raw[30:]).read().status, 200)
 
 
 class Garbage(WithServer):
@@ -535,4 +540,4 @@ class Http2(WithServer):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    failure_logs.main()

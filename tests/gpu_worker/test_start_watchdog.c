@@ -56,20 +56,37 @@ static void the_first_phase_may_hang_too(void)
     start_watchdog_end(&watchdog);
 }
 
-/* Each phase has the whole time: together these take longer than one may. */
+/* Moves for longer than one phase may take; the longest time between two moves. */
+static uint64_t move_beyond_the_bound(struct start_watchdog *watchdog, uint64_t bound_ns)
+{
+    uint64_t began_ns = clock_now_ns(), moved_ns = began_ns, longest_ns = 0;
+
+    while (moved_ns - began_ns < bound_ns + bound_ns / 5) {
+        usleep(10000);
+        start_watchdog_move(watchdog, START_PHASE_WEIGHTS);
+        uint64_t now_ns = clock_now_ns();
+        longest_ns = max_u64(longest_ns, now_ns - moved_ns);
+        moved_ns = now_ns;
+    }
+    return longest_ns;
+}
+
+/* Each phase has the whole time: together these take longer than one may. A machine so busy that we
+ * do not move in time shows nothing; then once more. */
 static void a_start_that_moves_is_left_alone(void)
 {
+    const uint64_t bound_ns = 5 * BOUND_NS;
     struct start_watchdog watchdog = {0};
-    struct seen seen = {0};
-    uint64_t began_ns = clock_now_ns();
+    struct seen seen;
+    uint64_t longest_ns;
 
-    EXPECT_EQUAL(start_watchdog_begin(&watchdog, 5 * BOUND_NS, START_PHASE_DEVICE, hangs, &seen),
-                 0);
-    while (clock_now_ns() - began_ns < 6 * BOUND_NS) {
-        usleep(10000);
-        start_watchdog_move(&watchdog, START_PHASE_WEIGHTS);
-    }
-    start_watchdog_end(&watchdog);
+    do {
+        seen = (struct seen){0};
+        EXPECT_EQUAL(start_watchdog_begin(&watchdog, bound_ns, START_PHASE_DEVICE, hangs, &seen),
+                     0);
+        longest_ns = move_beyond_the_bound(&watchdog, bound_ns);
+        start_watchdog_end(&watchdog);
+    } while (longest_ns > bound_ns / 2);
     EXPECT_EQUAL(seen.times, 0);
 }
 

@@ -1,7 +1,8 @@
 """What the integration tests share: a running scripts/supervisor, its log, its processes.
 
 Nothing here sleeps to wait for an event: readiness comes over a descriptor, log lines and ends over
-pipes. Each server has its own free port, segment and folder, so tests run in parallel.
+pipes. Each server has its own port, segment and folder, so tests run in parallel. When a test
+fails, main() prints the logs of its servers.
 """
 import contextlib
 import glob
@@ -11,20 +12,32 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(SOURCE, "tests/frontend"))
+from failure_logs import main, remember  # noqa: E402, F401
+
 BIN = os.environ.get("WEIR_BIN", os.path.join(SOURCE, "build/release/bin"))
 PATIENCE_S = float(os.environ.get("WEIR_TEST_PATIENCE_S", "30"))  # what a sanitizer build may take
 
 
+def hold_port():
+    """A socket that keeps a free port for who may share it, as frontends do, and no one else gets
+    it. A port that is only looked up may be a neighbour's, or a client's, a moment later."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(("0.0.0.0", 0))  # never one that another holds: port 0 shares nothing
+    return holder
+
+
 def free_port():
-    """A port that was free a moment ago; the kernel does not hand it out again soon."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that was free a moment ago: for servers of another user, whom a held one refuses."""
+    with hold_port() as holder:
+        return holder.getsockname()[1]
 
 
 def is_running(pid):
@@ -81,7 +94,8 @@ class Supervisor:
     """scripts/supervisor with its log; a context that leaves nothing running."""
 
     def __init__(self, *flags, env=None, segment=True, wait=True, port=None):
-        self.port = port or free_port()
+        self.port_holder = None if port else hold_port()
+        self.port = port or self.port_holder.getsockname()[1]
         self.folder = tempfile.TemporaryDirectory(prefix="weir-test-")
         self.log, self._lines = [], queue.Queue()
         read_end, write_end = os.pipe()
@@ -96,6 +110,8 @@ class Supervisor:
         self.process = subprocess.Popen(command, env=environment, cwd=SOURCE, text=True,
                                         stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         pass_fds=[write_end])
+        remember(f"the server on port {self.port}", self.text,
+                 lambda: self.process.poll() is not None)
         os.close(write_end)
         self._ready = os.fdopen(read_end, "rb")
         self._reader = threading.Thread(target=self._read_log, daemon=True)
@@ -166,6 +182,8 @@ class Supervisor:
             if is_running(pid) and program_of(pid).startswith("weir-"):
                 os.kill(pid, signal.SIGKILL)
         self._ready.close()
+        if self.port_holder:
+            self.port_holder.close()
         self._reader.join(timeout=5)
         self.process.stderr.close()
         self.folder.cleanup()

@@ -7,8 +7,11 @@ apart.
 import asyncio
 import collections
 import json
+import resource
 import threading
 import time
+
+from failure_logs import now, remember
 
 TEXTS = ["a gorgeous, witty, seductive movie", "it's slow -- very, very slow",
          "unflinchingly bleak and desperate", "allows us to hope that nolan is poised",
@@ -41,12 +44,20 @@ class Load:
         self.failures = []  # (what happened, text)
         self.broken_ports = []  # our ends of the connections that ended without the answer
         self.answers = collections.defaultdict(set)  # text -> distinct bodies of its 200s
+        remember(f"the clients of port {port}", self.text, lambda: not self._thread.is_alive())
         self._stopping = False
         self._some_ok = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
+    def text(self):
+        return "\n".join([f"{self.n_ok} answers of 200, {self.n_refused} refused connections, the "
+                          f"slowest answer {self.slowest_s:.3f} s, {len(self.failures)} failures",
+                          *(f"{what}, asked for {text!r}" for what, text in self.failures)])
+
     def start(self):
         """Returns once the first answer is there."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # of descriptors; often 1024 are given
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._thread.start()
         if not self._some_ok.wait(30):
             raise AssertionError(f"no request was answered; failures: {self.failures[:3]}")
@@ -89,6 +100,10 @@ class Load:
         if writer:
             writer.close()
 
+    @staticmethod
+    def _when(begin):
+        return f"at {now()} after {time.monotonic() - begin:.3f} s"
+
     async def _ask(self, reader, writer, text):
         """One request; True when the connection can carry another."""
         begin = time.monotonic()
@@ -96,7 +111,7 @@ class Load:
             writer.write(request_for(text))
             status, headers, body = await read_response(reader)
         except (OSError, EOFError) as error:
-            self.failures.append((f"no answer: {error!r}", text))
+            self.failures.append((f"no answer: {error!r}, {self._when(begin)}", text))
             self.broken_ports.append(writer.get_extra_info("sockname")[1])
             return False
         self.slowest_s = max(self.slowest_s, time.monotonic() - begin)
@@ -105,5 +120,5 @@ class Load:
             self.answers[text].add(body)
             self._some_ok.set()
         else:
-            self.failures.append((f"{status} {body[:200]!r}", text))
+            self.failures.append((f"{status} {body[:200]!r}, {self._when(begin)}", text))
         return headers.get("connection", "").lower() != "close"

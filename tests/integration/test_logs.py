@@ -8,6 +8,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "frontend")]
+import harness  # noqa: E402
 from harness import BIN, SOURCE, Supervisor  # noqa: E402
 from http_harness import Client, get  # noqa: E402
 
@@ -65,4 +66,4 @@ class LogsTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    harness.main()

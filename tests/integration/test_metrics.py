@@ -13,6 +13,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "frontend")]
 import prometheus  # noqa: E402
+import harness  # noqa: E402
 from harness import BIN, SOURCE, Supervisor, eventually  # noqa: E402
 from http_harness import JSON, Client, get  # noqa: E402
 from load import Load  # noqa: E402
@@ -342,4 +343,4 @@ class AccountTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    harness.main()

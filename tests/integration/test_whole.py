@@ -13,6 +13,7 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "frontend")]
+import harness  # noqa: E402
 from harness import (BIN, SOURCE, Supervisor, children_of, client_ports_of,  # noqa: E402
                      eventually, is_running)
 from http_harness import Client, get  # noqa: E402
@@ -80,9 +81,9 @@ class AnswersTest(Whole):
                                    json.dumps({"instances": [TEXTS[0], {"text": TEXTS[1]}]}))
         self.assertEqual(reply.status, 200)
         self.assertEqual(len(json.loads(reply.body)["predictions"]), 2)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            other = probe.getsockname()[1]
+        holder = harness.hold_port()
+        self.addCleanup(holder.close)
+        other = holder.getsockname()[1]
         self.start(env={"AIP_HTTP_PORT": str(other)})  # beats PORT
         self.assertEqual(label(other, TEXTS[0]), "POSITIVE")
 
@@ -184,7 +185,7 @@ class DeathTest(Whole):
 
     def test_a_hung_worker_is_replaced(self):
         server = self.start(env={"WEIR_TEST_HANG_TOKEN": str(token_id(POISON)),
-                                 "HANG_TIMEOUT_MS": "1000"})
+                                 "HANG_TIMEOUT_MS": "2500"})  # more than a busy machine takes
         load = self.load(server)
         status, body = predict(server.port, f"a {POISON} in the cinema")
         self.assertEqual(status, 500, body)  # it hung two workers
@@ -266,7 +267,7 @@ class DrainTest(Whole):
         self.assertNotIn("ended with", server.text())
 
     def test_sigterm_with_a_dead_worker_still_answers(self):
-        server = self.start()
+        server = self.start("--drain-timeout-ms", "25000")  # a busy machine's next worker needs it
         load = self.load(server)
         load.wait_until_ok(100)
         os.kill(server.worker(), signal.SIGKILL)
@@ -316,7 +317,7 @@ class OddClientsTest(Whole):
             self.assertEqual(other.request("GET", "/healthz").status, 200)
 
     def test_a_slow_client_is_cut_off_and_others_are_not(self):
-        server = self.start("--client-timeout-ms", "500")
+        server = self.start("--client-timeout-ms", "2500")  # no other client may take that long
         with Client(server.port) as slow:
             slow.send("POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
             load = self.load(server)
@@ -339,4 +340,4 @@ class OddClientsTest(Whole):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    harness.main()

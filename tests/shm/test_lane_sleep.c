@@ -59,11 +59,16 @@ static void no_wait_is_longer_than_the_time_between_two_scans(void)
 static void a_wake_before_the_wait_ends_it_once(void)
 {
     struct lane_pair pair;
+    uint64_t before_ns, took_ns = LANE_SCAN_PERIOD_NS;
     lane_pair_open(&pair);
-    lane_wake_worker(&pair.frontend); /* a signal handler, while the worker was busy */
-    uint64_t before_ns = clock_now_ns();
-    EXPECT(!lane_wait_work(&pair.consumer, 1, 0, LONG_NS));
-    EXPECT(clock_now_ns() - before_ns < LANE_SCAN_PERIOD_NS);
+    /* On a busy machine a try may lose the processor for longer; without the wake none is short. */
+    for (int tries = 0; tries < 100 && took_ns >= LANE_SCAN_PERIOD_NS; tries++) {
+        lane_wake_worker(&pair.frontend); /* a signal handler, while the worker was busy */
+        before_ns = clock_now_ns();
+        EXPECT(!lane_wait_work(&pair.consumer, 1, 0, LONG_NS));
+        took_ns = clock_now_ns() - before_ns;
+    }
+    EXPECT(took_ns < LANE_SCAN_PERIOD_NS);
     before_ns = clock_now_ns();
     EXPECT(!lane_wait_work(&pair.consumer, 1, 0, LONG_NS));
     EXPECT(clock_now_ns() - before_ns >= LANE_SCAN_PERIOD_NS); /* spent */
