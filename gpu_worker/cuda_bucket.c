@@ -15,7 +15,7 @@ static uint32_t token_step(uint32_t rows)
 void cuda_buckets_of_tokens(struct cuda_buckets *buckets, uint32_t max_tokens)
 {
     uint32_t rows = 0;
-    buckets->count = 0;
+    *buckets = (struct cuda_buckets){0};
     while (rows < max_tokens) {
         CHECK(buckets->count < CUDA_BUCKETS_MAX);
         rows += token_step(rows);
@@ -26,7 +26,7 @@ void cuda_buckets_of_tokens(struct cuda_buckets *buckets, uint32_t max_tokens)
 void cuda_buckets_of_sequences(struct cuda_buckets *buckets, uint32_t max_sequences)
 {
     uint32_t rows = 1;
-    buckets->count = 0;
+    *buckets = (struct cuda_buckets){0};
     while (rows < max_sequences) {
         CHECK(buckets->count + 2 < CUDA_BUCKETS_MAX);
         buckets->rows[buckets->count++] = rows;
@@ -49,4 +49,42 @@ uint32_t cuda_bucket_find(const struct cuda_buckets *buckets, uint32_t rows)
             low = middle + 1;
     }
     return low;
+}
+
+void cuda_buckets_order(const struct cuda_buckets *buckets, uint32_t order[CUDA_BUCKETS_MAX])
+{
+    bool is_early[CUDA_BUCKETS_MAX] = {false};
+    uint32_t n = 0, rows_wanted = 0;
+    for (uint32_t i = 0; i < buckets->count; i++) {
+        is_early[i] = buckets->rows[i] >= rows_wanted;
+        if (is_early[i]) {
+            rows_wanted = 2 * buckets->rows[i];
+            order[n++] = i;
+        }
+    }
+    for (uint32_t i = 0; i < buckets->count; i++)
+        if (!is_early[i])
+            order[n++] = i;
+}
+
+void cuda_bucket_make_ready(struct cuda_buckets *buckets, uint32_t bucket)
+{
+    /* Release: who sees it sees the algorithms that were chosen before. Pairs with the acquire
+     * below. */
+    __atomic_store_n(&buckets->is_ready[bucket], true, __ATOMIC_RELEASE);
+}
+
+bool cuda_bucket_is_ready(const struct cuda_buckets *buckets, uint32_t bucket)
+{
+    return __atomic_load_n(&buckets->is_ready[bucket], __ATOMIC_ACQUIRE);
+}
+
+uint32_t cuda_bucket_find_ready(const struct cuda_buckets *buckets, uint32_t rows)
+{
+    uint32_t bucket = cuda_bucket_find(buckets, rows);
+    while (!cuda_bucket_is_ready(buckets, bucket)) {
+        bucket++;
+        CHECK(bucket < buckets->count);
+    }
+    return bucket;
 }

@@ -1,6 +1,7 @@
-/* The CUDA encoder's insides, shared by cuda_start.c (how it comes to answer), cuda_forward.c (what
- * is queued for a batch), cuda_flight.c (batches in flight) and encoder_cuda.c (choices, and the
- * seam).
+/* The CUDA encoder's insides, shared by cuda_start.c (how it comes to answer), cuda_choice.c (which
+ * algorithms it multiplies by), cuda_graphs.c (what is made beside the first answers),
+ * cuda_forward.c (what is queued for a batch), cuda_flight.c (batches in flight) and encoder_cuda.c
+ * (what is asked for, and the seam).
  *
  * A batch is two graph launches, once their graphs are made (cuda_graphs.h). The body, one graph
  * for each bucket of tokens, runs the embedding and all layers up to the last one's keys and
@@ -9,6 +10,7 @@
 #ifndef WEIR_GPU_WORKER_CUDA_ENGINE_H
 #define WEIR_GPU_WORKER_CUDA_ENGINE_H
 
+#include "gpu_worker/cuda_choice.h"
 #include "gpu_worker/cuda_fp8.h"
 #include "gpu_worker/cuda_gemm.h"
 #include "gpu_worker/cuda_graphs.h"
@@ -62,6 +64,8 @@ struct encoder {
     struct cuda_buckets tokens, sequences;
     struct cuda_gemm_context gemm_context;
     struct cuda_gemm gemms[CUDA_GEMM_COUNT];
+    struct cuda_trials trials; /* one user at a time: the start, then the thread of cuda_graphs.h */
+    struct cuda_choice choice;
     struct kernel_batch batch; /* the card's addresses */
     struct cuda_graphs graphs;
 
@@ -86,10 +90,12 @@ extern const struct encoder_backend encoder_cuda; /* the module's one exported n
 /* What each GEMM is. */
 void cuda_forward_describe_gemms(struct encoder *encoder);
 
-/* Takes the GEMMs' algorithms from the tune file, if there is one that serves; else, and for a GEMM
- * of which one cannot be captured, tries them on the first layer's weights, and by time if a tune
- * file is wanted, which is then written. */
-int cuda_forward_choose_gemms(struct encoder *encoder, char error[ERROR_BYTES]);
+/* The operands that a batch has, of the first layer where there is a choice. */
+void cuda_forward_operands(const struct encoder *encoder,
+                           struct cuda_gemm_operands operands[CUDA_GEMM_COUNT]);
+
+/* Whether our GEMM can do the FFN's first half, GELU and all. */
+bool cuda_forward_has_own_ffn(const struct encoder *encoder);
 
 /* Queue a bucket's kernels on the encoder's stream: captured into a graph, or run at once. */
 int cuda_forward_body(struct encoder *encoder, uint32_t bucket, char error[ERROR_BYTES]);

@@ -24,16 +24,31 @@ static bool has_reached(const uint32_t *signal, uint32_t number)
     return (int32_t)(__atomic_load_n(signal, __ATOMIC_ACQUIRE) - number) >= 0;
 }
 
-/* Launches a half of a batch: its graph, or what the graph would hold while there is none. */
-static int launch(struct encoder *e, const cudaGraphExec_t *graph,
+/* A launch was refused. An error of the card's sticks: every call reports it from now on. One that
+ * does not is the graph's own, nothing of it was launched, and its bucket does without. */
+static bool card_has_failed(const struct encoder *e)
+{
+    cudaGetLastError(); /* one of the graph's own is forgotten, one of the card's is not */
+    const cudaError_t status = cudaStreamQuery(e->stream);
+    return status != cudaSuccess && status != cudaErrorNotReady;
+}
+
+/* Launches a half of a batch: its graph, or what the graph would hold where there is none. */
+static int launch(struct encoder *e, const cudaGraphExec_t *graph, bool *is_given_up,
                   int (*enqueue)(struct encoder *, uint32_t, char *), uint32_t bucket)
 {
     char error[ERROR_BYTES];
+    int result = -EAGAIN;
     /* Acquire: pairs with the release of cuda_graphs.c, so that a graph seen is a graph made. */
-    const cudaGraphExec_t exec = __atomic_load_n(graph, __ATOMIC_ACQUIRE);
-    const int result = exec != NULL
-                           ? cuda_check(cudaGraphLaunch(exec, e->stream), "a graph's launch", error)
-                           : enqueue(e, bucket, error);
+    const cudaGraphExec_t exec = *is_given_up ? NULL : __atomic_load_n(graph, __ATOMIC_ACQUIRE);
+    if (exec != NULL) {
+        result = cuda_check(cudaGraphLaunch(exec, e->stream), "a graph's launch", error);
+        *is_given_up = result != 0 && !card_has_failed(e);
+        if (*is_given_up)
+            log_warning("a bucket is launched kernel by kernel from now on: %s", error);
+    }
+    if (exec == NULL || *is_given_up)
+        result = enqueue(e, bucket, error);
     if (result != 0)
         log_error("%s", error);
     return result;
@@ -42,20 +57,23 @@ static int launch(struct encoder *e, const cudaGraphExec_t *graph,
 int cuda_submit(struct encoder *e, const struct batch *batch)
 {
     const uint32_t number = e->submitted + 1, slot = number % BATCHES_IN_FLIGHT;
-    const uint32_t body = cuda_bucket_find(&e->tokens, batch->n_tokens);
-    const uint32_t tail = cuda_bucket_find(&e->sequences, batch->n_sequences);
     CHECK(e->submitted - e->completed < BATCHES_IN_FLIGHT);
     CHECK(batch->n_tokens > 0 && batch->n_tokens <= e->max_tokens);
     CHECK(batch->n_sequences > 0 && batch->n_sequences <= e->max_sequences);
     if (e->failed)
         return -EIO;
+    const uint32_t body = cuda_bucket_find_ready(&e->tokens, batch->n_tokens);
+    const uint32_t tail = cuda_bucket_find_ready(&e->sequences, batch->n_sequences);
     cuda_batch_pack(e->staging + (size_t)slot * e->batch.layout.n_words, &e->batch.layout, batch,
                     number, e->tokens.rows[body]);
     /* Release: the descriptor lies in memory before the launch makes the card read it. */
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    int result = launch(e, &e->graphs.bodies[body], cuda_forward_body, body);
+    struct cuda_graphs *graphs = &e->graphs;
+    int result =
+        launch(e, &graphs->bodies[body], &graphs->body_is_given_up[body], cuda_forward_body, body);
     if (result == 0)
-        result = launch(e, &e->graphs.tails[tail], cuda_forward_tail, tail);
+        result = launch(e, &graphs->tails[tail], &graphs->tail_is_given_up[tail], cuda_forward_tail,
+                        tail);
     if (result != 0) {
         e->failed = true;
         return result;

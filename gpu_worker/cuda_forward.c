@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "gpu_worker/cuda_error.h"
-#include "gpu_worker/cuda_tune.h"
 
 /* A queue of work that stops at its first error. */
 struct queue {
@@ -312,116 +311,40 @@ void cuda_forward_describe_gemms(struct encoder *encoder)
     }
 }
 
-/* Fills an input with something that is neither constant nor sorted: the word embeddings, over and
- * over, which are there already and are of the right size. */
-static int fill_trial_input(struct encoder *encoder, void *x, uint64_t bytes,
-                            char error[ERROR_BYTES])
+bool cuda_forward_has_own_ffn(const struct encoder *encoder)
 {
-    const uint64_t table_bytes = (uint64_t)encoder->config.vocab_size * encoder->config.hidden_dim *
-                                 encoder->kernels->element_bytes;
-    int result = 0;
-    for (uint64_t filled = 0; result == 0 && filled < bytes; filled += table_bytes)
-        result = cuda_check(cudaMemcpyAsync((char *)x + filled, encoder->weights.word_embeddings,
-                                            min_u64(bytes - filled, table_bytes),
-                                            cudaMemcpyDeviceToDevice, encoder->stream),
-                            "filling a trial's input", error);
-    return result;
+    return encoder->kernels->gemm != NULL && encoder->recording.path == NULL &&
+           encoder->config.activation == MODEL_GELU &&
+           encoder->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE == 0 &&
+           encoder->config.hidden_dim % KERNEL_GEMM_IN_MULTIPLE == 0;
 }
 
-/* The same as codes, where the GEMM reads them. */
-static int fill_trial_codes(struct encoder *encoder, const struct cuda_gemm_operands *operands,
-                            const void *x, uint64_t n_elements, char error[ERROR_BYTES])
+void cuda_forward_operands(const struct encoder *encoder,
+                           struct cuda_gemm_operands operands[CUDA_GEMM_COUNT])
 {
-    const struct fp8_output codes = {(void *)operands->x,
-                                     1.0f / encoder->fp8->scales[0][MODEL_PRODUCT_QKV].input};
-    return cuda_check(encoder->kernels->quantize(codes, x, -INFINITY, n_elements, encoder->stream),
-                      "filling a trial's input", error);
-}
-
-static struct cuda_tune_key tune_key(const struct encoder *e)
-{
-    struct cuda_tune_key key = {
-        .compute_capability = (uint32_t)e->compute_capability,
-        .n_multiprocessors = (uint32_t)e->n_multiprocessors,
-        .driver_version = (uint32_t)e->driver_version,
-        .cublas_version = (uint32_t)e->gemm_context.blas.version,
-        .element_type = e->fp8 != NULL ? CUDA_R_8F_E4M3 : e->gemm_context.element_type,
-        .compute_type = e->gemm_context.compute_type,
-        .workspace_bytes = CUDA_GEMM_WORKSPACE_BYTES,
-        .architecture = e->config.architecture,
-        .hidden_dim = e->config.hidden_dim,
-        .n_layers = e->config.n_layers,
-        .n_heads = e->config.n_heads,
-        .ffn_dim = e->config.ffn_dim,
-        .activation = e->config.activation,
-        .max_tokens = e->max_tokens,
-        .max_sequences = e->max_sequences,
-    };
-    memcpy(key.card, e->device_name, strnlen(e->device_name, sizeof key.card));
-    return key;
-}
-
-/* What a GEMM of the first layer is tried on, by its elements: with fp8 the body's read codes,
- * which lie elsewhere. The tail's are tried in the body's larger buffers: more rows to compare.
- * With fp8 a layer's weights may be codes, and the tail's GEMMs want elements: the last layer's. */
-static void trial_operands(const struct encoder *e, struct cuda_gemm_operands elements[],
-                           struct cuda_gemm_operands operands[])
-{
-    const struct cuda_activations *a = &e->activations;
-    const uint32_t last = e->config.n_layers - 1;
-    const struct cuda_layer *first = &e->weights.layers[0];
-    const struct cuda_layer *layer = &e->weights.layers[e->fp8 != NULL ? last : 0];
-    const struct cuda_linear key_value = key_value_of_last(e);
-    const struct cuda_gemm_operands all[CUDA_GEMM_COUNT] = {
-        [CUDA_GEMM_qkv] = {a->qkv, a->x, first->qkv.weight, first->qkv.bias},
-        [CUDA_GEMM_key_value] = {a->qkv, a->x, key_value.weight, key_value.bias},
-        [CUDA_GEMM_attention_output] = {a->context, a->x, first->attention_output.weight,
-                                        first->attention_output.bias},
-        [CUDA_GEMM_ffn_in] = {a->ffn, a->x, first->ffn_in.weight, first->ffn_in.bias},
-        [CUDA_GEMM_ffn_out] = {a->x, a->ffn, first->ffn_out.weight, first->ffn_out.bias},
-        [CUDA_GEMM_cls_query] = {a->qkv, a->x, layer->qkv.weight, layer->qkv.bias},
-        [CUDA_GEMM_cls_attention_output] = {a->context, a->x, layer->attention_output.weight,
-                                            layer->attention_output.bias},
-        [CUDA_GEMM_cls_ffn_in] = {a->ffn, a->x, layer->ffn_in.weight, layer->ffn_in.bias},
-        [CUDA_GEMM_cls_ffn_out] = {a->x, a->ffn, layer->ffn_out.weight, layer->ffn_out.bias},
-        [CUDA_GEMM_pooler] = {a->qkv, a->x, e->weights.pooler_weight, NULL},
-    };
-    memcpy(elements, all, sizeof all);
-    memcpy(operands, all, sizeof all);
-    for (uint32_t i = CUDA_GEMM_qkv; e->fp8 != NULL && i <= CUDA_GEMM_ffn_out; i++) {
-        const struct cuda_fp8_scales *scales = &e->fp8->device_scales[last * MODEL_PRODUCT_COUNT];
-        operands[i].x = i == CUDA_GEMM_ffn_out ? a->ffn_codes : a->x_codes;
-        operands[i].x_scale = &scales->input; /* any will do: bits are compared, not values */
-        operands[i].weight_scale = &scales->weight;
-    }
-}
-
-int cuda_forward_choose_gemms(struct encoder *encoder, char error[ERROR_BYTES])
-{
-    struct cuda_gemm_operands elements[CUDA_GEMM_COUNT], operands[CUDA_GEMM_COUNT];
-    const uint32_t x_rows = cuda_buckets_largest(&encoder->tokens);
-    const struct cuda_tune_key key = tune_key(encoder);
-    const char *path = encoder->tune_path;
-    trial_operands(encoder, elements, operands);
-    const bool loaded = path != NULL && cuda_tune_load(path, &key, &encoder->gemm_context,
-                                                       encoder->gemms, operands, CUDA_GEMM_COUNT);
-    bool keep = loaded;
-    int result = 0;
-    for (uint32_t i = 0; result == 0 && i < CUDA_GEMM_COUNT; i++) {
-        const struct cuda_gemm *g = &encoder->gemms[i];
-        const uint64_t n_elements = (uint64_t)x_rows * g->in_dim;
-        if (loaded && cuda_gemm_can_be_captured(&encoder->gemm_context, g, &operands[i]))
-            continue;
-        keep = false;
-        result = fill_trial_input(encoder, (void *)elements[i].x,
-                                  n_elements * encoder->kernels->element_bytes, error);
-        if (result == 0 && g->x_type == CUDA_R_8F_E4M3)
-            result = fill_trial_codes(encoder, &operands[i], elements[i].x, n_elements, error);
-        if (result == 0)
-            result = cuda_gemm_choose(&encoder->gemm_context, &encoder->gemms[i], &operands[i],
-                                      x_rows, path != NULL, error);
-    }
-    if (result == 0 && path != NULL && !keep)
-        cuda_tune_save(path, &key, encoder->gemms, CUDA_GEMM_COUNT);
-    return result;
+    const struct cuda_activations *a = &encoder->activations;
+    const uint32_t last = encoder->config.n_layers - 1;
+    const struct cuda_layer *first = &encoder->weights.layers[0];
+    const struct cuda_layer *layer = &encoder->weights.layers[last];
+    const struct cuda_linear key_value = key_value_of_last(encoder);
+    const struct cuda_linear *out = &layer->attention_output;
+    operands[CUDA_GEMM_qkv] = operands_of(encoder, 0, MODEL_PRODUCT_QKV, a->qkv, a->x, &first->qkv);
+    operands[CUDA_GEMM_key_value] =
+        operands_of(encoder, last, MODEL_PRODUCT_QKV, a->qkv, a->x, &key_value);
+    operands[CUDA_GEMM_attention_output] = operands_of(encoder, 0, MODEL_PRODUCT_ATTENTION_OUTPUT,
+                                                       a->x, a->context, &first->attention_output);
+    operands[CUDA_GEMM_ffn_in] =
+        operands_of(encoder, 0, MODEL_PRODUCT_FFN_IN, a->ffn, a->x, &first->ffn_in);
+    operands[CUDA_GEMM_ffn_out] =
+        operands_of(encoder, 0, MODEL_PRODUCT_FFN_OUT, a->x, a->ffn, &first->ffn_out);
+    operands[CUDA_GEMM_cls_query] = (struct cuda_gemm_operands){
+        .y = a->cls_query, .x = a->cls_x, layer->qkv.weight, layer->qkv.bias, NULL, NULL};
+    operands[CUDA_GEMM_cls_attention_output] = (struct cuda_gemm_operands){
+        .y = a->cls_x, .x = a->cls_context, out->weight, out->bias, NULL, NULL};
+    operands[CUDA_GEMM_cls_ffn_in] = (struct cuda_gemm_operands){
+        .y = a->cls_ffn, .x = a->cls_x, layer->ffn_in.weight, layer->ffn_in.bias, NULL, NULL};
+    operands[CUDA_GEMM_cls_ffn_out] = (struct cuda_gemm_operands){
+        .y = a->cls_x, .x = a->cls_ffn, layer->ffn_out.weight, layer->ffn_out.bias, NULL, NULL};
+    operands[CUDA_GEMM_pooler] = (struct cuda_gemm_operands){
+        .y = a->pooled, .x = a->cls_x, encoder->weights.pooler_weight, NULL, NULL, NULL};
 }

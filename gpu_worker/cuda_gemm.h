@@ -4,11 +4,8 @@
  *
  * Same text, same bits: which algorithm is fast depends on the number of rows, but a text must not
  * feel how many others share its batch. So each GEMM has one reference, the algorithm that cuBLASLt
- * likes best for the largest bucket, and a bucket may use another one only if, tried at start, it
- * gives the same bits for the same rows. Split-K is not offered: its parts depend on the shape.
- * Where several have those bits and can be captured, cuBLASLt's favourite among them is taken or,
- * if times are wanted, the fastest; the reference is never chosen by time, so a choice by time has
- * the same bits. */
+ * likes best for the largest bucket, and a bucket may use another one only if, tried on the card
+ * (cuda_trial.h), it gives the same bits for the same rows. */
 #ifndef WEIR_GPU_WORKER_CUDA_GEMM_H
 #define WEIR_GPU_WORKER_CUDA_GEMM_H
 
@@ -27,7 +24,8 @@ struct cuda_gemm {
     cudaDataType_t x_type;       /* of x and of the weights; CUDA_R_8F_E4M3 takes scales */
     cudaDataType_t y_type;
     const struct cuda_buckets *buckets;
-    cublasLtMatmulAlgo_t algorithms[CUDA_BUCKETS_MAX]; /* by bucket */
+    /* By bucket; one that is not ready (cuda_bucket.h) has none yet. */
+    cublasLtMatmulAlgo_t algorithms[CUDA_BUCKETS_MAX];
 };
 
 /* What every GEMM of an encoder shares. */
@@ -58,17 +56,36 @@ int cuda_gemm_enqueue(const struct cuda_gemm_context *context, const struct cuda
 bool cuda_gemm_accepts(const struct cuda_gemm_context *context, const struct cuda_gemm *gemm,
                        const struct cuda_gemm_operands *operands, uint32_t bucket);
 
-/* Whether the algorithms of all buckets can be captured into a graph, which only a try can tell;
- * the first that cannot is a line in the log. Launches nothing. */
+/* Whether that algorithm can be captured into a bucket's graph, which only a try can tell. Launches
+ * nothing. */
 bool cuda_gemm_can_be_captured(const struct cuda_gemm_context *context,
                                const struct cuda_gemm *gemm,
-                               const struct cuda_gemm_operands *operands);
+                               const struct cuda_gemm_operands *operands, uint32_t bucket,
+                               const cublasLtMatmulAlgo_t *algorithm);
 
-/* Chooses gemm->algorithms by trial on `operands`, whose y is overwritten: x and y have room for
- * x_rows, at least the largest bucket. `timed`: by time among those with the reference's bits,
- * which takes seconds on a card. Takes memory for the comparison and gives it back. */
-int cuda_gemm_choose(const struct cuda_gemm_context *context, struct cuda_gemm *gemm,
-                     const struct cuda_gemm_operands *operands, uint32_t x_rows, bool timed,
-                     char error[ERROR_BYTES]);
+/* ---- for trials: one call of cuBLASLt, with any number of rows and any algorithm ---- */
+
+struct cuda_gemm_call {
+    cublasLtMatmulDesc_t matmul;
+    cublasLtMatrixLayout_t weight, x, y;
+};
+
+/* What cuBLASLt needs to be told. 0 or -EIO with a sentence. What failed may be closed. */
+int cuda_gemm_call_open(const struct cuda_gemm_context *context, const struct cuda_gemm *gemm,
+                        const struct cuda_gemm_operands *operands, uint32_t n_rows,
+                        struct cuda_gemm_call *call, char error[ERROR_BYTES]);
+void cuda_gemm_call_close(const struct cuda_blas *blas, struct cuda_gemm_call *call);
+
+/* Queues it on the context's stream. */
+cublasStatus_t cuda_gemm_call_run(const struct cuda_gemm_context *context,
+                                  const struct cuda_gemm *gemm,
+                                  const struct cuda_gemm_operands *operands,
+                                  const struct cuda_gemm_call *call,
+                                  const cublasLtMatmulAlgo_t *algorithm);
+
+static inline uint64_t cuda_gemm_type_bytes(cudaDataType_t type)
+{
+    return type == CUDA_R_32F ? 4 : type == CUDA_R_8F_E4M3 ? 1 : 2;
+}
 
 #endif

@@ -1,4 +1,4 @@
-/* Makes graphs in the background; see cuda_graphs.h. */
+/* Chooses algorithms and makes graphs in the background; see cuda_graphs.h. */
 #include "gpu_worker/cuda_graphs.h"
 
 #include <errno.h>
@@ -71,17 +71,51 @@ static bool shall_stop(const struct cuda_graphs *graphs)
     return __atomic_load_n(&graphs->stop, __ATOMIC_RELAXED);
 }
 
+/* The bucket's algorithms, where it has none yet. */
+static bool settle(struct cuda_graphs *graphs, struct cuda_buckets *buckets, uint32_t bucket)
+{
+    char error[ERROR_BYTES];
+    if (cuda_bucket_is_ready(buckets, bucket) ||
+        cuda_choice_settle(graphs->twin, graphs->owner, buckets, bucket, error) == 0)
+        return true;
+    if (graphs->n_unready++ == 0)
+        log_warning("no batch runs in the bucket of %u rows, but in a larger one: %s",
+                    buckets->rows[bucket], error);
+    return false;
+}
+
+static void make_body(struct cuda_graphs *graphs, uint32_t bucket)
+{
+    struct cuda_buckets *tokens = &graphs->owner->tokens;
+    if (!shall_stop(graphs) && settle(graphs, tokens, bucket) && !shall_stop(graphs))
+        make(graphs, cuda_forward_body, "body", bucket, tokens->rows[bucket],
+             &graphs->bodies[bucket]);
+}
+
+static void make_tail(struct cuda_graphs *graphs, uint32_t bucket)
+{
+    struct cuda_buckets *sequences = &graphs->owner->sequences;
+    if (!shall_stop(graphs) && settle(graphs, sequences, bucket) && !shall_stop(graphs))
+        make(graphs, cuda_forward_tail, "tail", bucket, sequences->rows[bucket],
+             &graphs->tails[bucket]);
+}
+
 /* A body and a tail in turn: a small batch needs a small one of each. */
 static void make_all(struct cuda_graphs *graphs)
 {
-    const struct cuda_buckets *tokens = &graphs->twin->tokens;
-    const struct cuda_buckets *sequences = &graphs->twin->sequences;
+    const struct cuda_buckets *tokens = &graphs->owner->tokens;
+    const struct cuda_buckets *sequences = &graphs->owner->sequences;
+    uint32_t bodies[CUDA_BUCKETS_MAX], tails[CUDA_BUCKETS_MAX];
+    cuda_buckets_order(tokens, bodies);
+    cuda_buckets_order(sequences, tails);
     for (uint32_t i = 0; i < tokens->count || i < sequences->count; i++) {
-        if (i < tokens->count && !shall_stop(graphs))
-            make(graphs, cuda_forward_body, "body", i, tokens->rows[i], &graphs->bodies[i]);
-        if (i < sequences->count && !shall_stop(graphs))
-            make(graphs, cuda_forward_tail, "tail", i, sequences->rows[i], &graphs->tails[i]);
+        if (i < tokens->count)
+            make_body(graphs, bodies[i]);
+        if (i < sequences->count)
+            make_tail(graphs, tails[i]);
     }
+    if (!shall_stop(graphs) && graphs->twin->gemm_context.own == NULL)
+        cuda_choice_end(graphs->twin);
 }
 
 static int open_thread(struct encoder *twin, char error[ERROR_BYTES])
@@ -106,12 +140,15 @@ static void *work(void *argument)
     if (open_thread(twin, error) == 0)
         make_all(graphs);
     else
-        log_warning("no graphs, all is launched kernel by kernel: %s", error);
+        log_warning("no graphs, all is launched kernel by kernel, and in the buckets that are "
+                    "ready: %s",
+                    error);
     if (!shall_stop(graphs)) {
         if (graphs->timer.took != NULL)
             start_timer_end(&graphs->timer, START_PHASE_GRAPHS);
-        log_info("%u of %u graphs are ready", __atomic_load_n(&graphs->n_ready, __ATOMIC_RELAXED),
-                 twin->tokens.count + twin->sequences.count);
+        log_info("%u of %u graphs are ready, %u buckets stay without algorithms",
+                 __atomic_load_n(&graphs->n_ready, __ATOMIC_RELAXED),
+                 twin->tokens.count + twin->sequences.count, graphs->n_unready);
     }
     /* Release: pairs with cuda_graphs_are_made(). */
     __atomic_store_n(&graphs->is_over, true, __ATOMIC_RELEASE);
@@ -127,12 +164,15 @@ void cuda_graphs_begin(struct encoder *encoder, const struct start_timer *timer)
     graphs->twin = malloc(sizeof *graphs->twin);
     if (graphs->twin != NULL) {
         *graphs->twin = *encoder;
+        graphs->owner = encoder;
         graphs->twin->stream = NULL;
         graphs->twin->gemm_context.blas.handle = NULL;
         graphs->begun = pthread_create(&graphs->thread, NULL, work, graphs) == 0;
     }
     if (!graphs->begun) {
-        log_warning("no thread can be started to make graphs: all is launched kernel by kernel");
+        log_warning(
+            "no thread can be started to make graphs: all is launched kernel by kernel, and "
+            "in the buckets that are ready");
         graphs->is_over = true;
     }
 }

@@ -1,6 +1,6 @@
 /* The start, in the order of its phases: the card and its memory; the weights, cuBLASLt beside
- * them; the choice of algorithms; a first text. What is slow and not needed for an answer comes
- * after it (cuda_graphs.h). */
+ * them; the first choice of algorithms; a first text. What is slow and not needed for an answer
+ * comes after it (cuda_graphs.h). */
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -78,9 +78,16 @@ static void plan_activations(struct encoder *e)
     cuda_plan_add(plan, "[CLS] activations",
                   (uint64_t)cuda_buckets_largest(&e->sequences) * hidden * sizeof(float),
                   (void **)&a->pooled);
-    if (e->gemm_context.own == NULL)
-        cuda_plan_add(plan, "cuBLASLt workspace", CUDA_GEMM_WORKSPACE_BYTES,
-                      &e->gemm_context.workspace);
+}
+
+/* cuBLASLt's workspace, and what its algorithms are tried with. */
+static void plan_algorithms(struct encoder *e)
+{
+    if (e->gemm_context.own != NULL)
+        return;
+    cuda_plan_add(&e->device_plan, "cuBLASLt workspace", CUDA_GEMM_WORKSPACE_BYTES,
+                  &e->gemm_context.workspace);
+    cuda_trials_plan(&e->trials, e->gemms, CUDA_GEMM_COUNT, &e->device_plan, &e->mapped_plan);
 }
 
 /* Both plans, and the card's addresses of what the kernels share. */
@@ -105,6 +112,7 @@ static int open_memory(struct encoder *e, const struct model *model, char error[
     cuda_plan_add(mapped, "signal", sizeof *e->signal, (void **)&e->signal);
     cuda_plan_add(mapped, "logits", sizeof(float) * BATCHES_IN_FLIGHT * (uint64_t)e->logits_stride,
                   (void **)&e->logits);
+    plan_algorithms(e);
     int result = cuda_plan_open_device(device, error);
     if (result == 0)
         result = cuda_plan_open_mapped(mapped, error);
@@ -156,6 +164,15 @@ static int load_weights_and_blas(struct encoder *e, const struct model *model,
     return result;
 }
 
+/* Our own GEMM has one algorithm. */
+static void make_all_ready(struct encoder *e)
+{
+    for (uint32_t i = 0; i < e->tokens.count; i++)
+        cuda_bucket_make_ready(&e->tokens, i);
+    for (uint32_t i = 0; i < e->sequences.count; i++)
+        cuda_bucket_make_ready(&e->sequences, i);
+}
+
 /* One text, kernel by kernel: loads what is loaded lazily, and shows that the card computes. */
 static int warm_up(struct encoder *e, char error[ERROR_BYTES])
 {
@@ -185,14 +202,16 @@ int cuda_start(struct encoder *e, const struct model *model, struct start_timer 
     if (result != 0)
         return result;
     start_timer_end(timer, START_PHASE_DEVICE);
+    cuda_forward_describe_gemms(e);
     result = load_weights_and_blas(e, model, error);
     if (result != 0)
         return result;
     start_timer_end(timer, START_PHASE_WEIGHTS);
     e->gemm_context.stream = e->stream;
-    cuda_forward_describe_gemms(e);
-    if (e->gemm_context.own == NULL)
-        result = cuda_forward_choose_gemms(e, error);
+    if (e->gemm_context.own != NULL)
+        make_all_ready(e);
+    else
+        result = cuda_choice_begin(e, error);
     if (result != 0)
         return result;
     start_timer_end(timer, START_PHASE_ALGORITHMS);

@@ -55,10 +55,12 @@ static struct cuda_tune_entry entry_of(const struct cuda_gemm *gemm, uint32_t bu
 
 /* The file as this start would write it. NULL bytes: no memory. */
 static struct image image_make(const struct cuda_tune_key *key, const struct cuda_gemm *gemms,
-                               uint32_t n_gemms)
+                               uint32_t n_gemms, bool own_ffn_is_fast)
 {
-    struct cuda_tune_header header = {
-        .format = CUDA_TUNE_FORMAT, .n_entries = count_entries(gemms, n_gemms), .key = *key};
+    struct cuda_tune_header header = {.format = CUDA_TUNE_FORMAT,
+                                      .n_entries = count_entries(gemms, n_gemms),
+                                      .own_ffn_is_fast = own_ffn_is_fast,
+                                      .key = *key};
     memcpy(header.magic, CUDA_TUNE_MAGIC, sizeof header.magic);
     const size_t size = body_bytes(header.n_entries);
     struct image image = {malloc(size + sizeof(uint64_t)), size + sizeof(uint64_t)};
@@ -162,6 +164,8 @@ static bool header_is_wrong(const struct image *image, const struct cuda_tune_ke
     else if (header.n_entries != n_entries)
         snprintf(why, ERROR_BYTES, "it has %u entries where %u are needed", header.n_entries,
                  n_entries);
+    else if (header.own_ffn_is_fast > 1)
+        snprintf(why, ERROR_BYTES, "it says neither yes nor no of our FFN GEMM");
     else
         return false;
     return true;
@@ -179,9 +183,30 @@ static bool load_image(const char *path, const struct image *image, const struct
     return result == 0 && !header_is_wrong(image, key, n_entries, why);
 }
 
+static struct cuda_tune_header header_of(const struct image *image)
+{
+    struct cuda_tune_header header;
+    memcpy(&header, image->bytes, sizeof header);
+    return header;
+}
+
+bool cuda_tune_says_own_ffn(const char *path, const struct cuda_tune_key *key,
+                            const struct cuda_gemm *gemms, uint32_t n_gemms)
+{
+    char why[ERROR_BYTES];
+    const uint32_t n_entries = count_entries(gemms, n_gemms);
+    const size_t size = body_bytes(n_entries) + sizeof(uint64_t);
+    const struct image image = {malloc(size), size};
+    const bool says = image.bytes != NULL && load_image(path, &image, key, n_entries, why) &&
+                      header_of(&image).own_ffn_is_fast != 0;
+    free(image.bytes);
+    return says;
+}
+
 bool cuda_tune_load(const char *path, const struct cuda_tune_key *key,
                     const struct cuda_gemm_context *context, struct cuda_gemm *gemms,
-                    const struct cuda_gemm_operands *operands, uint32_t n_gemms)
+                    const struct cuda_gemm_operands *operands, uint32_t n_gemms,
+                    bool *own_ffn_is_fast)
 {
     char why[ERROR_BYTES] = "no memory to read it";
     const uint32_t n_entries = count_entries(gemms, n_gemms);
@@ -193,6 +218,8 @@ bool cuda_tune_load(const char *path, const struct cuda_tune_key *key,
         snprintf(why, ERROR_BYTES, "it holds an algorithm that cuBLASLt does not accept here");
         loaded = false;
     }
+    if (loaded)
+        *own_ffn_is_fast = header_of(&image).own_ffn_is_fast != 0;
     free(image.bytes);
     if (loaded)
         log_info("GEMM algorithms come from the tune file %s", path);
@@ -204,10 +231,10 @@ bool cuda_tune_load(const char *path, const struct cuda_tune_key *key,
 
 /* ---- save ---- */
 
-void cuda_tune_save(const char *path, const struct cuda_tune_key *key,
-                    const struct cuda_gemm *gemms, uint32_t n_gemms)
+bool cuda_tune_save(const char *path, const struct cuda_tune_key *key,
+                    const struct cuda_gemm *gemms, uint32_t n_gemms, bool own_ffn_is_fast)
 {
-    const struct image image = image_make(key, gemms, n_gemms);
+    const struct image image = image_make(key, gemms, n_gemms, own_ffn_is_fast);
     const int result =
         image.bytes != NULL ? file_replace(path, image.bytes, image.size, FILE_MODE) : -ENOMEM;
     free(image.bytes);
@@ -217,4 +244,5 @@ void cuda_tune_save(const char *path, const struct cuda_tune_key *key,
         log_warning("the tune file %s cannot be written (%s): the next start times again; name a "
                     "file in a folder that weir may write in WEIR_CUDA_TUNE_FILE",
                     path, strerror(-result));
+    return result == 0;
 }

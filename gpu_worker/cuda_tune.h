@@ -1,8 +1,9 @@
 /* The tune file: the timed choice of algorithms of one start, kept for the next ones
  * (WEIR_CUDA_TUNE_FILE). It changes how fast the same bits come, never the bits: what was timed had
- * the reference's bits (cuda_gemm.h).
+ * the reference's bits (cuda_trial.h). It also says whether our FFN GEMM was faster, which only a
+ * start with WEIR_CUDA_FFN=auto acts upon.
  *
- *     magic "weirtune" | format | entries | struct cuda_tune_key
+ *     magic "weirtune" | format | entries | own FFN | struct cuda_tune_key
  *     for each GEMM and bucket: struct cuda_tune_entry
  *     FNV-1a of 64 bits over all of the above
  *
@@ -15,7 +16,7 @@
 #include "gpu_worker/cuda_gemm.h"
 
 #define CUDA_TUNE_MAGIC  "weirtune"
-#define CUDA_TUNE_FORMAT 1
+#define CUDA_TUNE_FORMAT 2
 
 /* X(field, what a log line calls it). */
 #define CUDA_TUNE_KEY_FIELDS(X)                                 \
@@ -44,6 +45,7 @@ struct cuda_tune_key {
 struct cuda_tune_header {
     char magic[8];
     uint32_t format, n_entries;
+    uint32_t own_ffn_is_fast; /* 0 or 1 */
     struct cuda_tune_key key;
 };
 
@@ -57,10 +59,15 @@ struct cuda_tune_entry {
  * serve; a line in the log says why. */
 bool cuda_tune_load(const char *path, const struct cuda_tune_key *key,
                     const struct cuda_gemm_context *context, struct cuda_gemm *gemms,
-                    const struct cuda_gemm_operands *operands, uint32_t n_gemms);
+                    const struct cuda_gemm_operands *operands, uint32_t n_gemms,
+                    bool *own_ffn_is_fast);
 
-/* Writes them. A failure is a line in the log: the server runs without the file. */
-void cuda_tune_save(const char *path, const struct cuda_tune_key *key,
-                    const struct cuda_gemm *gemms, uint32_t n_gemms);
+/* Writes them. False, and a line in the log, where that fails: the server runs without the file. */
+bool cuda_tune_save(const char *path, const struct cuda_tune_key *key,
+                    const struct cuda_gemm *gemms, uint32_t n_gemms, bool own_ffn_is_fast);
+
+/* Whether there is a file that serves and calls our FFN GEMM faster. The GEMMs are only counted. */
+bool cuda_tune_says_own_ffn(const char *path, const struct cuda_tune_key *key,
+                            const struct cuda_gemm *gemms, uint32_t n_gemms);
 
 #endif

@@ -10,6 +10,7 @@
  *     WEIR_CUDA_CALIBRATE_FILE    where an encoder of another dtype writes one when it is closed
  *     WEIR_CUDA_GEMM=own      our GEMM for all products: cuBLASLt is not opened
  *     WEIR_CUDA_FFN=own       our GEMM with the GELU in its epilogue, for the FFN's first half only
+ *     WEIR_CUDA_FFN=auto      the same where the tune file says that it is faster
  */
 #include "gpu_worker/cuda_engine.h"
 
@@ -27,6 +28,13 @@
 #define USEFUL_TOKENS            2048 /* more no longer fits an L4's second-level cache */
 
 /* ---- choices ---- */
+
+/* NULL where the variable is unset or empty. */
+static const char *word_in(const char *variable)
+{
+    const char *word = getenv(variable);
+    return word != NULL && word[0] != 0 ? word : NULL;
+}
 
 static int open_fp8(struct encoder *e, const struct model *model, char error[ERROR_BYTES])
 {
@@ -88,16 +96,30 @@ static int check_model(const struct model_config *config, enum encoder_dtype dty
     return -EINVAL;
 }
 
-/* Ours where it is asked for and applies. The choice is for good: the two differ in their last
- * bits. */
-static bool choose_own_ffn(const struct encoder *e)
+/* Ours where it is asked for and applies. The choice is for the whole process, for the two differ
+ * in their last bits: here, or when the tune file is read (cuda_choice.c). */
+static int choose_own_ffn(struct encoder *e, char error[ERROR_BYTES])
 {
-    const char *word = getenv("WEIR_CUDA_FFN");
-    const bool wanted = word != NULL && strcmp(word, "own") == 0;
-    return (wanted || e->gemm_context.own != NULL) && e->recording.path == NULL &&
-           e->kernels->gemm != NULL && e->config.activation == MODEL_GELU &&
-           e->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE == 0 &&
-           e->config.hidden_dim % KERNEL_GEMM_IN_MULTIPLE == 0;
+    const char *word = word_in("WEIR_CUDA_FFN");
+    const bool own = word != NULL && strcmp(word, "own") == 0;
+    const bool by_time = word != NULL && strcmp(word, "auto") == 0;
+    if (word != NULL && !own && !by_time) {
+        snprintf(error, ERROR_BYTES,
+                 "WEIR_CUDA_FFN is \"%.64s\", and can be own or auto: unset it, so that cuBLASLt "
+                 "is used",
+                 word);
+        return -EINVAL;
+    }
+    if (by_time && e->tune_path == NULL) {
+        snprintf(
+            error, ERROR_BYTES,
+            "WEIR_CUDA_FFN=auto does as the tune file says, so that a text keeps its bits when "
+            "a worker is replaced: name one in WEIR_CUDA_TUNE_FILE");
+        return -EINVAL;
+    }
+    e->own_ffn = (own || e->gemm_context.own != NULL) && cuda_forward_has_own_ffn(e);
+    e->choice.ffn_by_time = by_time && cuda_forward_has_own_ffn(e);
+    return 0;
 }
 
 /* All GEMMs by our kernel, or none: the bits of a text must not change while the server runs. */
@@ -123,13 +145,6 @@ static uint64_t watchdog_ns(void)
     const char *word = getenv("WEIR_CUDA_WATCHDOG_MS");
     const long ms = word != NULL ? strtol(word, NULL, 10) : 0;
     return (ms > 0 ? (uint64_t)ms : WATCHDOG_MS_DEFAULT) * NS_PER_MS;
-}
-
-/* NULL where the variable names no file. */
-static const char *path_in(const char *variable)
-{
-    const char *word = getenv(variable);
-    return word != NULL && word[0] != 0 ? word : NULL;
 }
 
 /* ---- create ---- */
@@ -162,7 +177,8 @@ static void describe(struct encoder *e)
     char gemms[64] = "own GEMMs";
     if (e->gemm_context.own == NULL)
         snprintf(gemms, sizeof gemms, "cuBLASLt %zu.%zu", version / 10000, version / 100 % 100);
-    snprintf(e->description, sizeof e->description, "%s %s, %s, %d multiprocessors, %.0f MB", gemms,
+    snprintf(e->description, sizeof e->description, "%s%s %s, %s, %d multiprocessors, %.0f MB",
+             gemms, e->own_ffn && e->gemm_context.own == NULL ? ", own FFN GEMM," : "",
              e->kernels->dtype, e->device_name, e->n_multiprocessors,
              (double)e->device_plan.total_bytes / 1e6);
 }
@@ -182,9 +198,9 @@ static struct encoder *cuda_create(const struct model *model, const struct encod
     e->max_tokens = options->max_batch_tokens;
     e->max_sequences = (uint32_t)min_u64(options->max_batch_sequences, e->max_tokens);
     e->watchdog_ns = watchdog_ns();
-    e->tune_path = path_in("WEIR_CUDA_TUNE_FILE"); /* none: timing costs seconds */
+    e->tune_path = word_in("WEIR_CUDA_TUNE_FILE"); /* none: timing costs seconds */
     if (options->dtype != ENCODER_DTYPE_FP8)
-        e->recording.path = path_in(CUDA_CALIBRATE_VARIABLE);
+        e->recording.path = word_in(CUDA_CALIBRATE_VARIABLE);
     memcpy(e->recording.fingerprint, model->fingerprint, sizeof e->recording.fingerprint);
     cuda_buckets_of_tokens(&e->tokens, e->max_tokens);
     cuda_buckets_of_sequences(&e->sequences, e->max_sequences);
@@ -193,7 +209,8 @@ static struct encoder *cuda_create(const struct model *model, const struct encod
         result = choose_dtype(e, model, options->dtype, error);
     if (result == 0)
         result = choose_own_gemms(e, error);
-    e->own_ffn = result == 0 && choose_own_ffn(e);
+    if (result == 0)
+        result = choose_own_ffn(e, error);
     if (result == 0)
         result = cuda_start(e, model, options->timer, error);
     if (result != 0) {

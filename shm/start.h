@@ -17,11 +17,11 @@ struct segment;
     X(SEGMENT, "segment", "Making or adopting the segment.")                                     \
     X(DEVICE, "device", "cuda: the card and its context. cpu: threads and memory.")              \
     X(WEIGHTS, "weights", "Weights into their place. cuda: cuBLASLt is loaded beside it.")       \
-    X(ALGORITHMS, "algorithms", "cuda: choosing GEMM algorithms. cpu: checking block sizes.")    \
+    X(ALGORITHMS, "algorithms", "cuda: the first GEMM algorithms. cpu: checking block sizes.")   \
     X(FIRST_PASS, "first_pass", "cuda: a first text, which loads what the driver loads lazily.") \
     X(LANES, "lanes", "Memory for batches, and taking back what a dead worker left.")            \
     X(CANARY, "canary", "The first correct answer.")                                             \
-    X(GRAPHS, "graphs", "cuda: making the graphs, beside the first answers: no part of the whole.")
+    X(GRAPHS, "graphs", "cuda: the other algorithms, and graphs, beside the first answers.")
 
 #define START_ENUM_PHASE(identifier, word, help) START_PHASE_##identifier,
 enum start_phase { START_PHASES(START_ENUM_PHASE) START_PHASE_COUNT };

@@ -21,7 +21,8 @@ TEST_TIMEOUT_S = 60
 FLAGS = "-O1 -w -D_GNU_SOURCE -fPIC -fno-omit-frame-pointer".split()
 KERNEL_TESTS = ["row_kernels", "head_kernels", "attention", "fp8_kernels"]
 HOST_TESTS = [
-    "batch", "cuda_flight", "encoder_cuda", "encoder_fp8", "cuda_graphs", "cuda_start", "cuda_tune"
+    "batch", "cuda_flight", "encoder_cuda", "encoder_fp8", "cuda_graphs", "cuda_start",
+    "cuda_trial", "cuda_tune"
 ]
 FP8_FILES = ["kernels/fp8.cuh"]  # and lines elsewhere that speak of codes
 LIBRARIES = [

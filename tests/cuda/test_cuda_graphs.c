@@ -1,6 +1,8 @@
-/* Graphs made in the background: answers before, while and after they are made, with the same bits;
- * graphs that fail; an end at any moment. The gate of the stand-in lets graphs be made one by one.
- */
+/* What is made in the background, algorithms chosen and graphs: answers before, while and after it
+ * is, with the same bits; trials and graphs that fail; an end at any moment. The gate of the
+ * stand-in lets graphs be made one by one, and each bucket's algorithms are chosen before its
+ * graph. */
+#include <errno.h>
 #include <unistd.h>
 
 #include "gpu_worker/cuda_engine.h"
@@ -89,16 +91,43 @@ static void wait_until_ready(const struct encoder *encoder, uint32_t n)
         usleep(100);
 }
 
-static void answers_come_before_any_graph_is_made(void)
+static uint32_t count_ready(const struct cuda_buckets *buckets)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < buckets->count; i++)
+        n += cuda_bucket_is_ready(buckets, i);
+    return n;
+}
+
+/* All that a ready bucket runs by adds in the reference's order. */
+static void expect_bits_of_the_reference(const struct encoder *encoder)
+{
+    for (uint32_t i = 0; i < CUDA_GEMM_COUNT; i++) {
+        const struct cuda_gemm *gemm = &encoder->gemms[i];
+        const int order = standin_algorithm_order(&gemm->algorithms[gemm->buckets->count - 1]);
+        EXPECT(order >= 0);
+        for (uint32_t b = 0; b < gemm->buckets->count; b++)
+            if (cuda_bucket_is_ready(gemm->buckets, b))
+                EXPECT_EQUAL(standin_algorithm_order(&gemm->algorithms[b]), order);
+    }
+}
+
+/* Of the trials only those of the smallest and the largest buckets come before the answers. */
+static void answers_come_before_trials_and_graphs(void)
 {
     standin_allow_graphs(0);
     struct encoder *encoder = create();
+    EXPECT_EQUAL(count_ready(&encoder->tokens), 2);
+    EXPECT_EQUAL(count_ready(&encoder->sequences), 2);
     for (uint32_t b = 0; b < N_BATCHES; b++)
         EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts[b].batch, expected[b]), 0);
     EXPECT_EQUAL(answer_all(encoder), 0);
     EXPECT(!cuda_graphs_are_made(&encoder->graphs));
     standin_allow_graphs(UINT64_MAX);
     cuda_graphs_wait(&encoder->graphs);
+    EXPECT_EQUAL(count_ready(&encoder->tokens), 3);
+    EXPECT_EQUAL(count_ready(&encoder->sequences), 3);
+    expect_bits_of_the_reference(encoder);
     EXPECT_EQUAL(answer_all(encoder), 2 * N_BATCHES);
     destroy(encoder);
 }
@@ -117,6 +146,8 @@ static void answers_keep_their_bits_while_graphs_come_one_by_one(void)
         launches = now;
         EXPECT((encoder->graphs.bodies[0] != NULL) && (encoder->graphs.tails[0] != NULL || n < 2));
         EXPECT_EQUAL(encoder->graphs.bodies[2] != NULL, n >= 5);
+        EXPECT(count_ready(&encoder->tokens) >= (n >= 3 ? 3 : 2));
+        expect_bits_of_the_reference(encoder);
     }
     EXPECT_EQUAL(launches, 2 * N_BATCHES);
     cuda_graphs_wait(&encoder->graphs);
@@ -150,34 +181,101 @@ static void a_graph_that_fails_leaves_its_bucket_as_it_was(void)
     }
 }
 
-/* The thread's calls, each in turn: its stream, its handle, a launch or a GEMM of a capture, its
- * end, the graph's making, upload and wait. Whatever fails, all is answered, and no more than one
- * graph or all are missing. */
-static void any_call_of_the_thread_may_fail(void)
+/* A start without the gate: how many calls it makes, and how many the first answers wait for. */
+static void count_calls(uint64_t *n_of_start, uint64_t *n_of_all)
 {
-    standin_allow_graphs(0);
     const uint64_t before = standin_counters().api_calls;
+    standin_allow_graphs(0);
     struct encoder *encoder = create();
-    const uint64_t n_of_start = standin_counters().api_calls - before;
+    *n_of_start = standin_counters().api_calls - before;
     standin_allow_graphs(UINT64_MAX);
     cuda_graphs_wait(&encoder->graphs);
-    const uint64_t n_of_all = standin_counters().api_calls - before;
+    *n_of_all = standin_counters().api_calls - before;
     destroy(encoder);
-    EXPECT(n_of_all > n_of_start + 100);
-    /* The first three may have been made, and counted, before the gate. */
-    for (uint64_t n = n_of_start - 3; n <= n_of_all;
-         n += n < n_of_start + 12 || n + 6 > n_of_all ? 1 : 41) {
+}
+
+/* The thread's calls: its stream, its handle, a copy, a GEMM or a wait of a trial, a launch or a
+ * GEMM of a capture, its end, the graph's making, upload and wait. Whatever fails, all is answered
+ * with the same bits, and one bucket's algorithms or graph are missing at most, or all that needs
+ * the thread. */
+static void any_call_of_the_thread_may_fail(void)
+{
+    uint64_t n_of_start, n_of_all;
+    uint32_t n_unready = 0, n_without_graph = 0;
+    count_calls(&n_of_start, &n_of_all);
+    EXPECT(n_of_all > n_of_start + 300);
+    /* Up to the gate the thread may have made some, and had them counted. */
+    for (uint64_t n = n_of_start - 40; n <= n_of_all;
+         n += n < n_of_start + 8 || n + 6 > n_of_all ? 1 : 47) {
         standin_fail_call(n);
-        encoder = try_to_create();
+        struct encoder *encoder = try_to_create();
         EXPECT(encoder != NULL || n <= n_of_start);
         if (encoder != NULL) {
             cuda_graphs_wait(&encoder->graphs);
             const uint32_t n_ready = encoder->graphs.n_ready;
-            EXPECT(n_ready == N_GRAPHS - 1 || (n_ready == 0 && n <= n_of_start + 3));
+            const uint32_t n_open =
+                count_ready(&encoder->tokens) + count_ready(&encoder->sequences);
+            EXPECT(n_open >= N_GRAPHS - 1 || (n_open == 4 && n_ready == 0 && n <= n_of_start + 3));
+            EXPECT(n_ready >= N_GRAPHS - 1 || (n_ready == 0 && n <= n_of_start + 3));
+            n_unready += n_open == N_GRAPHS - 1;
+            n_without_graph += n_ready == N_GRAPHS - 1 && n_open == N_GRAPHS;
+            expect_bits_of_the_reference(encoder);
             answer_all(encoder);
         }
         destroy(encoder);
     }
+    EXPECT(n_unready > 0);
+    EXPECT(n_without_graph > 0);
+}
+
+/* At each of the thread's calls, or a little later. */
+static void an_encoder_may_end_within_a_trial(void)
+{
+    uint64_t n_of_start, n_of_all;
+    count_calls(&n_of_start, &n_of_all);
+    for (uint64_t n = n_of_start - 30; n < n_of_all; n += 53) {
+        const uint64_t before = standin_counters().api_calls;
+        struct encoder *encoder = create();
+        while (standin_counters().api_calls - before < n &&
+               !cuda_graphs_are_made(&encoder->graphs)) {
+        }
+        destroy(encoder);
+    }
+}
+
+/* Each graph's launch in turn: the batch is answered, the bucket does without its graph, and the
+ * others keep theirs. */
+static void a_graph_that_cannot_be_launched_is_given_up(void)
+{
+    for (uint64_t k = 1; k <= 2 * N_BATCHES; k++) {
+        struct encoder *encoder = create();
+        cuda_graphs_wait(&encoder->graphs);
+        standin_fail_graph_launch(k);
+        answer_all(encoder);
+        const uint64_t launches = answer_all(encoder);
+        EXPECT(launches < 2 * N_BATCHES && launches >= N_BATCHES);
+        EXPECT_EQUAL(answer_all(encoder), launches);
+        for (uint32_t i = 0; i < 3; i++)
+            EXPECT(encoder->graphs.bodies[i] != NULL && encoder->graphs.tails[i] != NULL);
+        destroy(encoder);
+    }
+}
+
+/* The launch reports an error that is the card's, and the encoder does not go on. */
+static void a_launch_that_meets_a_broken_card_ends_the_encoder(void)
+{
+    float logits[2 * SEQUENCES_MAX];
+    struct encoder *encoder = create();
+    cuda_graphs_wait(&encoder->graphs);
+    standin_hang(true); /* so that it breaks after both launches */
+    EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[0].batch), 0);
+    standin_break_next_kernel();
+    standin_hang(false);
+    cudaDeviceSynchronize();
+    EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[0].batch), -EIO);
+    EXPECT(encoder->failed && !encoder->graphs.body_is_given_up[0]);
+    EXPECT_EQUAL(encoder_cuda.collect(encoder, logits, clock_now_ns()), -EIO);
+    destroy(encoder);
 }
 
 static void an_encoder_may_end_at_any_moment(void)
@@ -219,11 +317,14 @@ int main(void)
 {
     log_init("test", false, LOG_SEVERITY_ERROR); /* dozens of starts, a dozen lines each */
     make_texts();
-    RUN(answers_come_before_any_graph_is_made);
+    RUN(answers_come_before_trials_and_graphs);
     RUN(answers_keep_their_bits_while_graphs_come_one_by_one);
     RUN(answers_keep_their_bits_beside_a_thread_at_work);
     RUN(a_graph_that_fails_leaves_its_bucket_as_it_was);
     RUN(any_call_of_the_thread_may_fail);
+    RUN(an_encoder_may_end_within_a_trial);
+    RUN(a_graph_that_cannot_be_launched_is_given_up);
+    RUN(a_launch_that_meets_a_broken_card_ends_the_encoder);
     RUN(an_encoder_may_end_at_any_moment);
     RUN(an_end_waits_for_one_graph_at_most);
     return 0;

@@ -229,6 +229,35 @@ static void buckets_grow_and_hold_every_size(void)
         EXPECT(buckets.rows[cuda_bucket_find(&buckets, rows)] >= rows);
 }
 
+static void buckets_become_ready_by_doubling_and_then_all(void)
+{
+    static const uint32_t first[] = {16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 48, 80};
+    struct cuda_buckets buckets;
+    uint32_t order[CUDA_BUCKETS_MAX];
+    bool is_there[CUDA_BUCKETS_MAX] = {false};
+    cuda_buckets_of_tokens(&buckets, 8192);
+    cuda_buckets_order(&buckets, order);
+    for (uint32_t i = 0; i < buckets.count; i++) {
+        EXPECT(i >= ARRAY_COUNT(first) || buckets.rows[order[i]] == first[i]);
+        EXPECT(!is_there[order[i]]);
+        is_there[order[i]] = true;
+    }
+}
+
+static void a_batch_gets_the_smallest_bucket_that_is_ready(void)
+{
+    struct cuda_buckets buckets;
+    cuda_buckets_of_tokens(&buckets, 64);
+    cuda_bucket_make_ready(&buckets, 3);
+    cuda_bucket_make_ready(&buckets, 1);
+    EXPECT(!cuda_bucket_is_ready(&buckets, 0) && cuda_bucket_is_ready(&buckets, 1));
+    EXPECT_EQUAL(cuda_bucket_find_ready(&buckets, 1), 1);
+    EXPECT_EQUAL(cuda_bucket_find_ready(&buckets, 32), 1);
+    EXPECT_EQUAL(cuda_bucket_find_ready(&buckets, 33), 3);
+    cuda_bucket_make_ready(&buckets, 0);
+    EXPECT_EQUAL(cuda_bucket_find_ready(&buckets, 16), 0);
+}
+
 int main(void)
 {
     RUN(a_machine_without_a_card_gets_a_sentence);
@@ -242,5 +271,7 @@ int main(void)
     RUN(a_missing_cublas_gets_a_sentence);
     RUN(any_call_may_fail_and_nothing_leaks);
     RUN(buckets_grow_and_hold_every_size);
+    RUN(buckets_become_ready_by_doubling_and_then_all);
+    RUN(a_batch_gets_the_smallest_bucket_that_is_ready);
     return 0;
 }

@@ -23,12 +23,13 @@ namespace standin
 static constexpr uint64_t LIVE = 0x6c6976656c697665, DEAD = 0x6465616464656164;
 static constexpr size_t ALIGNMENT = 16, WORKSPACE_ALIGNMENT = 256;
 
-/* Ascending and descending order of k, one that never runs, and one with ASCENDING's bits that is
- * faster for few rows and slower for many. */
-enum algorithm_order : uint64_t { ASCENDING, DESCENDING, UNSUPPORTED, NARROW, N_ORDERS };
+/* Ascending and descending order of k, one that never runs, one with ASCENDING's bits that is
+ * faster for few rows and slower for many, and one whose last rows come from DESCENDING. */
+enum algorithm_order : uint64_t { ASCENDING, DESCENDING, UNSUPPORTED, NARROW, UNEVEN, N_ORDERS };
 static std::atomic<bool> narrow_cannot_be_captured, few_rows_have_other_bits;
 static std::atomic<uint64_t> workspace_wanted;
 static constexpr int64_t FEW_ROWS = 32; /* up to here DESCENDING is the favourite */
+static constexpr uint64_t UNEVEN_ROWS = 8;
 
 struct object {
     uint64_t life = LIVE;
@@ -234,10 +235,12 @@ static void multiply_row(const call &c, const std::vector<float> &a_transposed, 
     const uint64_t out_dim = c.d.rows, in_dim = c.a.rows;
     const float scale = c.m.a_scale != nullptr ? *c.m.a_scale * *c.m.b_scale : 1.0f;
     const uint64_t first = few_rows_have_other_bits && c.d.columns <= FEW_ROWS ? in_dim / 2 : 0;
+    const bool descending =
+        c.order == DESCENDING || (c.order == UNEVEN && row + UNEVEN_ROWS >= c.d.columns);
     std::vector<float> sums(out_dim, 0.0f);
     for (uint64_t i = 0; i < in_dim; i++) {
         const uint64_t step = (first + i) % in_dim;
-        const uint64_t k = c.order != DESCENDING ? step : in_dim - 1 - step;
+        const uint64_t k = descending ? in_dim - 1 - step : step;
         const float x = read_element(c.b.type, c.b_data, row * (size_t)c.b.stride + k);
         const float *column = &a_transposed[k * out_dim];
         for (uint64_t o = 0; o < out_dim; o++)
@@ -262,7 +265,7 @@ static cudaError_t run(const call &c)
     std::vector<float> a_transposed(in_dim * out_dim);
     check_memory(c); /* again: what was captured must still be alive */
     count_matmul();
-    spend_ns(c.order == NARROW ? 100 * c.d.columns : 1600 + 50 * c.d.columns);
+    spend_ns(c.order == NARROW ? 100 * c.d.columns : 1700 + 50 * c.d.columns);
     memset(c.workspace, 0xff, 256);
     for (uint64_t o = 0; o < out_dim; o++)
         for (uint64_t k = 0; k < in_dim; k++)
@@ -394,17 +397,16 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t user, cublasLtMat
 {
     const layout &la = *alive<layout>(a, "A's layout"), &lb = *alive<layout>(b, "B's layout");
     const bool few = lb.columns <= FEW_ROWS;
-    const uint64_t orders[] = {UNSUPPORTED, few ? DESCENDING : ASCENDING,
-                               few ? ASCENDING : DESCENDING, NARROW};
+    const uint64_t for_few[] = {UNSUPPORTED, DESCENDING, ASCENDING, NARROW};
+    const uint64_t for_many[] = {UNEVEN, ASCENDING, DESCENDING, NARROW};
     check_handle(user);
     check_types(*alive<matmul>(m, "a matmul"), la, lb, *alive<layout>(d, "D's layout"));
     if (alive<preference>(wanted, "a preference")->reductions != CUBLASLT_REDUCTION_SCHEME_NONE)
         misuse("split-K is allowed: bits would depend on the batch");
     alive<layout>(c, "C's layout");
     *n_results = 0;
-    for (uint64_t order :
-         orders) /* the one that does not run is offered only where others follow */
-        if (*n_results < n_wanted && (few || order != UNSUPPORTED))
+    for (uint64_t order : few ? for_few : for_many)
+        if (*n_results < n_wanted)
             results[(*n_results)++] = offer(order, la);
     return call_shall_fail() ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
 }
@@ -444,11 +446,30 @@ void standin_want_workspace(uint64_t bytes)
     workspace_wanted = bytes;
 }
 
-bool standin_algorithm_is_narrow(const void *algo)
+static uint64_t order_of(const void *algo)
 {
     algorithm asked;
     memcpy(&asked, algo, sizeof asked);
-    return asked.order == NARROW;
+    return asked.order;
+}
+
+bool standin_algorithm_is_narrow(const void *algo)
+{
+    return order_of(algo) == NARROW;
+}
+
+void standin_set_algorithm_order(void *algo, int order)
+{
+    algorithm changed;
+    memcpy(&changed, algo, sizeof changed);
+    changed.order = (uint64_t)order;
+    memcpy(algo, &changed, sizeof changed);
+}
+
+int standin_algorithm_order(const void *algo)
+{
+    const uint64_t order = order_of(algo) == NARROW ? ASCENDING : order_of(algo);
+    return order == ASCENDING || order == DESCENDING ? (int)order : -1;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t user, cublasLtMatmulDesc_t m, const void *alpha,
@@ -482,10 +503,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t user, cublasLtMatmulDesc_t m, con
         chosen.in_dim != made.a.rows)
         misuse("an algorithm that was not offered for this shape");
     const bool cannot_be_captured = chosen.order == NARROW && narrow_cannot_be_captured;
-    if (chosen.order == UNSUPPORTED || (is_capturing(stream) && cannot_be_captured) ||
-        call_shall_fail()) {
+    const bool fails = call_shall_fail();
+    if (chosen.order == UNSUPPORTED || (is_capturing(stream) && cannot_be_captured) || fails) {
         spoil_capture(stream);
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+        return fails ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_NOT_SUPPORTED;
     }
     enqueue(stream, [made] { return run(made); });
     return CUBLAS_STATUS_SUCCESS;

@@ -59,6 +59,8 @@ struct card_state {
     uint64_t n_queued = 0, n_done = 0;
     bool hang = false;
     std::atomic<bool> break_next_kernel{false};
+    std::atomic<uint64_t> failing_launch{0}, slow_kernel_ns{0};
+    std::atomic<const char *> slow_kernel{nullptr};
     std::atomic<cudaError_t> sticky{cudaSuccess}; /* a failed kernel spoils the context for good */
     bool is_on = false;
     std::atomic<int> n_streams{0};
@@ -172,8 +174,11 @@ static cudaError_t launch_kernel(const char *name, dim3 grid, dim3 block, cudaSt
         return cudaGetLastError();
     }
     enqueue(stream, [=] {
+        const char *slow = card.slow_kernel;
         if (card.break_next_kernel.exchange(false))
             return cudaErrorIllegalAddress;
+        if (slow != nullptr && strstr(name, slow) != nullptr)
+            spend_ns(card.slow_kernel_ns);
         gpu::run_grid(name, grid, block, kernel);
         return cudaSuccess;
     });
@@ -447,11 +452,15 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
     if (exec->uploading_on != nullptr && exec->uploading_on != stream)
         misuse("the launch of a graph whose upload, on another stream, nobody has waited for");
     n_graph_launches++;
-    if (call_shall_fail())
-        return cudaErrorLaunchFailure;
+    const uint64_t failing = card.failing_launch;
+    card.failing_launch = failing > 0 ? failing - 1 : 0;
+    if (card.sticky != cudaSuccess)
+        return last_error = card.sticky;
+    if (call_shall_fail() || failing == 1)
+        return last_error = cudaErrorMemoryAllocation;
     for (const operation &work : exec->operations)
         queue_for_card(stream, work);
-    return card.sticky;
+    return cudaSuccess;
 }
 
 /* ---- the tests' side ---- */
@@ -494,6 +503,17 @@ void standin_fail_graph(uint64_t n)
     card.failing_graph = n;
 }
 
+void standin_fail_graph_launch(uint64_t n)
+{
+    card.failing_launch = n;
+}
+
+void standin_set_kernel_time(const char *word, uint64_t ns)
+{
+    card.slow_kernel_ns = ns;
+    card.slow_kernel = word;
+}
+
 void standin_break_next_kernel(void)
 {
     card.break_next_kernel = true;
@@ -508,6 +528,8 @@ void standin_reset(void)
     card.sticky = last_error = cudaSuccess;
     standin_allow_graphs(UINT64_MAX);
     standin_fail_graph(0);
+    standin_fail_graph_launch(0);
+    standin_set_kernel_time(nullptr, 0);
     standin_forbid_capture_of_narrow(false);
     standin_change_bits_of_few_rows(false);
     standin_want_workspace(0);

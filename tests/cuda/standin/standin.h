@@ -40,8 +40,15 @@ void standin_set_driver_version(int version);
 void standin_set_name(const char *name); /* must live until standin_reset() */
 
 /* Whether a cublasLtMatmulAlgo_t is the one that, with the bits of the favourite for many rows, is
- * faster than that below 32 rows and slower above. */
+ * faster than that up to 33 rows and slower above. */
 bool standin_algorithm_is_narrow(const void *algorithm);
+
+/* The order in which it adds: two that give the same bits have the same. -1: not the same in every
+ * row. */
+int standin_algorithm_order(const void *algorithm);
+
+/* Makes of it one of the two orders, 0 or 1. */
+void standin_set_algorithm_order(void *algorithm, int order);
 
 /* While set, that algorithm runs, but not in a capture. */
 void standin_forbid_capture_of_narrow(bool forbid);
@@ -57,6 +64,12 @@ void standin_allow_graphs(uint64_t n);
 
 /* The n-th graph from now on cannot be instantiated; 0: none. */
 void standin_fail_graph(uint64_t n);
+
+/* The n-th graph launch from now on is refused, by an error that does not stick; 0: none. */
+void standin_fail_graph_launch(uint64_t n);
+
+/* Kernels whose name holds `word` take the card that long, by its own clock; NULL: none does. */
+void standin_set_kernel_time(const char *word, uint64_t ns);
 
 /* While set, the card works nothing off. */
 void standin_hang(bool hang);
