@@ -12,6 +12,7 @@
 
 readonly STATUS_UNKNOWN=-1 # of a child whose end bash lost: neither good nor bad
 declare -A at_end=() # pid -> "FUNCTION ARGUMENTS"
+declare -A reader_of=() late_end=() # spawn_announced()'s, by the pid of who announces
 waker_pid=0          # a timer always under way; its end makes `wait -n` return
 fifo=                # a path of ours, where a pipe stands for the moment that opening it takes
 scratch=0            # capture()'s pipe, open both ways
@@ -97,9 +98,27 @@ spawn_announced() { # "AT_END ARGUMENTS" "AT_READY ARGUMENTS" COMMAND...: the co
     pid=$REPLY
     # Status 0: a newline; 1: the writer is dead.
     (trap '' TERM INT HUP && exec {write_end}>&- && read -r -u "$read_end") &
-    at_end[$!]=$2
+    reader_of[$pid]=$!
+    at_end[$!]="announcement_ended $pid $2"
+    at_end[$pid]="announcer_ended $1"
     exec {read_end}<&- {write_end}>&-
     REPLY=$pid
+}
+
+# Who dies right after its newline was ready all the same: the newline's turn comes first, although
+# the loop may hear of the death before it.
+announcer_ended() { # PID STATUS FUNCTION ARGUMENTS...
+    if [[ -n ${reader_of[$1]:-} ]]; then late_end[$1]=$*; else "$3" "$1" "$2" "${@:4}"; fi
+}
+
+announcement_ended() { # PID STATUS ANNOUNCER_PID FUNCTION ARGUMENTS...
+    local end
+    unset "reader_of[$3]"
+    "$4" "$1" "$2" "${@:5}"
+    [[ -n ${late_end[$3]:-} ]] || return 0
+    read -ra end <<<"${late_end[$3]}"
+    unset "late_end[$3]"
+    announcer_ended "${end[@]}"
 }
 
 # For traps: a signal that comes after the loop looked and before it waits must not wait for a

@@ -126,6 +126,21 @@ class ChildrenTest(unittest.TestCase):
             """
         self.assertEqual(self.run_script(early + program), "said 1\n")
 
+    def test_who_dies_right_after_its_newline_was_ready_before(self):
+        script = """ready() { echo "ready $2 $3"; }
+            ended() { echo "ended $2 $3"; }
+            tell() {
+                spawn_announced "ended $1" "ready $1" bash -c "$2"
+                child_ended "$REPLY" 3 # the loop may hear of the death first
+                while ((${#at_end[@]} > 0)); do wait_for_child; done
+            }
+            tell announced 'echo >&"$1"; exit 3'
+            tell silent 'exit 3'
+            echo "${#reader_of[@]} ${#late_end[@]} left"
+            """
+        self.assertEqual(self.run_script(script), "ready 0 announced\nended 3 announced\n"
+                         "ready 1 silent\nended 3 silent\n0 0 left\n")
+
     def test_an_end_that_bash_lost_is_told_as_unknown(self):
         script = """ended() { echo "status $2"; }
             spawn ended true

@@ -175,7 +175,8 @@ class DeathTest(Whole):
         self.assertEqual(self.metric(server, "weir_texts_poisoned_total"), 1)
 
     def test_a_text_that_kills_without_a_word_is_given_up_before_the_server_is(self):
-        server = self.start(env={"WEIR_TEST_KILL_TOKEN": str(token_id(POISON))})
+        server = self.start(env={"WEIR_TEST_KILL_TOKEN": str(token_id(POISON)),
+                                 "REQUEST_TIMEOUT_MS": "120000"})  # a dozen starts
         load = self.load(server)
         status, body = predict(server.port, f"a {POISON} in the cinema")
         self.assertEqual(status, 500, body)
