@@ -461,8 +461,8 @@ MUTANTS = [
     ),
     (
         "cuda_flight.c",
-        "status != cudaSuccess && status != cudaErrorNotReady",
-        "status == cudaErrorUnknown",
+        "    if (status != cudaSuccess && status != cudaErrorNotReady) {",
+        "    if (status == cudaErrorUnknown) {",
     ),
     (
         "cuda_forward.c",
@@ -506,23 +506,25 @@ MUTANTS = [
     ),
     (
         "cuda_gemm.c",
-        "    gemm_call_close(&context->blas, &call);\n    return result;",
+        "    cuda_gemm_call_close(&context->blas, &call);\n    return result;",
         "    return result;",
     ),
     (
-        "cuda_gemm.c",
-        "!equals_reference(trial, call, algorithm, bucket_rows) ||",
+        "cuda_trial.c",
+        "!equals_reference(run, algorithm) ||",
         "false ||",
     ),
     (
-        "cuda_gemm.c",
+        "cuda_trial.c",
         "const uint32_t no_split_k = CUBLASLT_REDUCTION_SCHEME_NONE;",
         "const uint32_t no_split_k = CUBLASLT_REDUCTION_SCHEME_MASK;",
     ),
     (
         "cuda_weights.c",
-        "list->weights[list->count - 1].part = part;",
-        "list->weights[list->count - 1].part = 0;",
+        "bias ? &place->bias : &place->weight);\n"
+        "            list->weights[list->count - 1].part = part;",
+        "bias ? &place->bias : &place->weight);\n"
+        "            list->weights[list->count - 1].part = 0;",
     ),
     (
         "cuda_weights.c",
@@ -597,8 +599,8 @@ MUTANTS = [
     ),
     (
         "cuda_graphs.c",
-        "sequences->rows[i], &graphs->tails[i]",
-        "sequences->rows[i], &graphs->bodies[i]",
+        "&graphs->tails[bucket]",
+        "&graphs->bodies[bucket]",
     ),
     (
         "cuda_graphs.c",
@@ -607,8 +609,8 @@ MUTANTS = [
     ),
     (
         "cuda_flight.c",
-        "exec != NULL\n",
-        "false\n",
+        "*is_given_up ? NULL : __atomic_load_n(graph, __ATOMIC_ACQUIRE)",
+        "NULL",
     ),
     (
         "encoder_cuda.c",
@@ -622,18 +624,18 @@ MUTANTS = [
     ),
     # the tune file
     (
-        "cuda_gemm.c",
+        "cuda_trial.c",
         "ms < best_ms",
         "ms > best_ms",
     ),
     (
-        "cuda_gemm.c",
-        "        if (!trial->timed)\n            return i;\n",
+        "cuda_trial.c",
+        "        if (!timed)\n            return i;\n",
         "",
     ),
     (
-        "cuda_gemm.c",
-        "    if (trial->ended != NULL)\n        cudaEventDestroy(trial->ended);\n",
+        "cuda_trial.c",
+        "    if (ended != NULL)\n        cudaEventDestroy(ended);\n",
         "",
     ),
     (
@@ -673,18 +675,20 @@ MUTANTS = [
     ),
     # Algorithms that cannot be captured
     (
-        "cuda_forward.c",
-        "if (loaded && cuda_gemm_can_be_captured(&encoder->gemm_context, g, &operands[i]))",
-        "if (loaded)",
+        "cuda_choice.c",
+        "if (cuda_gemm_can_be_captured(&e->gemm_context, gemm, &operands[i], bu"
+        "cket,\n"
+        "                                      &gemm->algorithms[bucket]))",
+        "if (true)",
     ),
     (
-        "cuda_forward.c",
-        "        keep = false;\n",
+        "cuda_choice.c",
+        "        e->choice.has_changed = true;\n",
         "",
     ),
     (
-        "cuda_gemm.c",
-        "!call_can_be_captured(trial->context, trial->gemm, trial->operands, call, algorithm)",
+        "cuda_trial.c",
+        "!cuda_gemm_can_be_captured(&trial->context, trial->gemm, trial->of, bucket, algorithm)",
         "false",
     ),
     (
@@ -730,8 +734,8 @@ MUTANTS = [
     ),
     (
         "kernels/fp8.cuh",
-        "    if (i >= n_vectors)\n        return;",
-        "    if (i > n_vectors)\n        return;",
+        "    if (i >= n_vectors)\n        return;\n    load_vector",
+        "    if (i > n_vectors)\n        return;\n    load_vector",
     ),
     (
         "kernels/fp8.cuh",
@@ -879,8 +883,8 @@ MUTANTS = [
         "false",
     ),
     (
-        "encoder_cuda.c",
-        "e->recording.path == NULL &&",
+        "cuda_forward.c",
+        "encoder->recording.path == NULL &&",
         "",
     ),
     # Our GEMM in cuBLASLt's place
@@ -965,37 +969,37 @@ MUTANTS = [
         "    return 0;",
     ),
     (
-        "cuda_forward.c",
+        "cuda_choice.c",
         "        .n_multiprocessors = (uint32_t)e->n_multiprocessors,\n",
         "",
     ),
     (
-        "cuda_forward.c",
+        "cuda_choice.c",
         "        .cublas_version = (uint32_t)e->gemm_context.blas.version,\n",
         "",
     ),
     (
-        "cuda_forward.c",
+        "cuda_choice.c",
         "        .n_layers = e->config.n_layers,\n",
         "",
     ),
     (
-        "cuda_forward.c",
+        "cuda_choice.c",
         "        .max_sequences = e->max_sequences,\n",
         "",
     ),
     (
-        "cuda_forward.c",
+        "cuda_choice.c",
         "        .activation = e->config.activation,\n",
         "",
     ),
     (
-        "cuda_forward.c",
+        "cuda_choice.c",
         "        .architecture = e->config.architecture,\n",
         "",
     ),
     (
-        "cuda_forward.c",
+        "cuda_choice.c",
         "e->fp8 != NULL ? CUDA_R_8F_E4M3 : e->gemm_context.element_type",
         "e->gemm_context.element_type",
     ),
@@ -1011,20 +1015,19 @@ MUTANTS = [
         ";",
     ),
     (
-        "cuda_gemm.c",
-        "if (result == 0 && best < 0 && !equals_reference(trial, &call, &refere"
-        "nce, n_rows)) {",
-        "if (0) {",
+        "cuda_trial.c",
+        "result == 0 && equals_reference(&run, &reference)",
+        "result == 0",
     ),
     (
-        "cuda_gemm.c",
+        "cuda_trial.c",
         "const cublasLtMatmulAlgo_t reference = gemm->algorithms[last];",
         "const cublasLtMatmulAlgo_t reference = gemm->algorithms[bucket];",
     ),
     (
-        "cuda_gemm.c",
-        "TRIAL_ELEMENTS / gemm->out_dim + 1",
-        "TRIAL_ELEMENTS / 64 / gemm->out_dim + 1",
+        "cuda_trial.c",
+        "i < run->n_fetched; i++)\n        if (memcmp",
+        "i < 1; i++)\n        if (memcmp",
     ),
     (
         "cuda_graphs.c",
@@ -1103,10 +1106,9 @@ MUTANTS = [
         "",
     ),
     (
-        "encoder_cuda.c",
-        "           e->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE == 0 &&\n"
-        "           e->config.hidden",
-        "           e->config.hidden",
+        "cuda_forward.c",
+        "           encoder->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE == 0 &&\n",
+        "",
     ),
     (
         "encoder_cuda.c",
@@ -1158,5 +1160,146 @@ MUTANTS = [
         "kernels/attention.cuh",
         "block_row = work.first_row - warp * WORK_ROWS",
         "block_row = work.first_row",
+    ),
+    # Algorithms chosen beside the first answers
+    (
+        "cuda_bucket.c",
+        "while (!cuda_bucket_is_ready(buckets, bucket))",
+        "while (false)",
+    ),
+    (
+        "cuda_choice.c",
+        "    cuda_forward_operands(twin, operands);\n    for",
+        "    cuda_forward_operands(twin, operands);\n"
+        "    cuda_bucket_make_ready(buckets, bucket);\n"
+        "    for",
+    ),
+    (
+        "cuda_choice.c",
+        "        return result;\n    }\n    for (uint32_t i = 0; twin != owner",
+        "    }\n    for (uint32_t i = 0; twin != owner",
+    ),
+    (
+        "cuda_choice.c",
+        "    cudaGetLastError(); /* else",
+        "    /* else",
+    ),
+    (
+        "cuda_choice.c",
+        "owner->gemms[i].algorithms[bucket] = twin->gemms[i].algorithms[bucket]",
+        "",
+    ),
+    (
+        "cuda_choice.c",
+        "if (!e->choice.has_reference[i]) {",
+        "if (false) {",
+    ),
+    (
+        "cuda_choice.c",
+        "if (!cuda_gemm_can_be_captured(&e->gemm_context, gemm, &operands[i], n"
+        "eeded[j],\n"
+        "                                           &gemm->algorithms[needed[j]"
+        "])) {",
+        "if (false) {",
+    ),
+    (
+        "cuda_choice.c",
+        "n = timed ? buckets->count : 1;",
+        "n = buckets->count;",
+    ),
+    (
+        "cuda_choice.c",
+        "saved = all_are_ready(&e->tokens) && all_are_ready(&e->sequences) && save(e);",
+        "saved = save(e);",
+    ),
+    (
+        "cuda_choice.c",
+        "#define OWN_FFN_SHARE 0.95f",
+        "#define OWN_FFN_SHARE 1.0f",
+    ),
+    (
+        "cuda_choice.c",
+        "if (e->choice.ffn_by_time && e->choice.own_ffn_is_fast)",
+        "if (e->choice.ffn_by_time)",
+    ),
+    (
+        "cuda_choice.c",
+        "if (e->choice.ffn_by_time && e->choice.own_ffn_is_fast)",
+        "if (e->choice.own_ffn_is_fast)",
+    ),
+    (
+        "cuda_choice.c",
+        "saved && cuda_tune_says_own_ffn(e->tune_path, &key, e->gemms, CUDA_GEMM_COUNT);",
+        "e->choice.own_ffn_is_fast;",
+    ),
+    (
+        "cuda_tune.c",
+        "*own_ffn_is_fast = header_of(&image).own_ffn_is_fast != 0;",
+        "*own_ffn_is_fast = false;",
+    ),
+    (
+        "cuda_tune.c",
+        "header.own_ffn_is_fast > 1",
+        "false",
+    ),
+    (
+        "cuda_trial.c",
+        "windows[CUDA_TRIAL_WINDOWS] = {0, (run->n_rows - n) / 2, run->n_rows - n}",
+        "windows[CUDA_TRIAL_WINDOWS] = {0, 0, 0}",
+    ),
+    (
+        "cuda_trial.c",
+        "run->y_row_bytes);\n    return equals_expected(run);",
+        "run->y_row_bytes);\n    return true;",
+    ),
+    (
+        "cuda_trial.c",
+        "number ^ partner_sign",
+        "number",
+    ),
+    (
+        "cuda_trial.c",
+        "!found && !run.failed && i",
+        "!found && i",
+    ),
+    (
+        "cuda_trial.c",
+        "(status != CUBLAS_STATUS_SUCCESS && !refused)",
+        "false",
+    ),
+    (
+        "cuda_trial.c",
+        ".operands = {trials->y,",
+        ".operands = {trial->of->y,",
+    ),
+    (
+        "cuda_trial.c",
+        "succeeds(run, cudaStreamSynchronize(run->trial->context.stream)) && runs",
+        "runs",
+    ),
+    (
+        "cuda_graphs.c",
+        "settle(graphs, tokens, bucket) && ",
+        "",
+    ),
+    (
+        "cuda_flight.c",
+        "*is_given_up ? NULL : __atomic_load_n",
+        "__atomic_load_n",
+    ),
+    (
+        "cuda_flight.c",
+        "return status != cudaSuccess && status != cudaErrorNotReady;",
+        "return true;",
+    ),
+    (
+        "cuda_flight.c",
+        "return status != cudaSuccess && status != cudaErrorNotReady;",
+        "return false;",
+    ),
+    (
+        "cuda_flight.c",
+        "    cudaGetLastError(); /* one",
+        "    /* one",
     ),
 ]
