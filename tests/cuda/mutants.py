@@ -1181,11 +1181,6 @@ MUTANTS = [
     ),
     (
         "cuda_choice.c",
-        "    cudaGetLastError(); /* else",
-        "    /* else",
-    ),
-    (
-        "cuda_choice.c",
         "owner->gemms[i].algorithms[bucket] = twin->gemms[i].algorithms[bucket]",
         "",
     ),
