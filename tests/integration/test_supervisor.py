@@ -313,13 +313,13 @@ class SupervisorTest(unittest.TestCase):
                 wait() {
                     local status=0
                     builtin wait "$@" || status=$?
-                    [[ $1 != -n || ${at_end[${pid:-0}]:-} != "process_ended worker"* ]] ||
+                    [[ $1 != -n || ${at_end[${pid:-0}]:-} != *"process_ended worker"* ]] ||
                         pid=
                     return "$status"
                 }
                 jobs() {
                     builtin jobs "$@"
-                    [[ ${at_end[$pid]} != "process_ended worker"* ]] || echo "$pid"
+                    [[ ${at_end[$pid]} != *"process_ended worker"* ]] || echo "$pid"
                 }""")
             lossy.flush()
             server = self.start("--drain-timeout-ms", "60000", env={"BASH_ENV": lossy.name},
