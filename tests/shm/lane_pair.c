@@ -34,13 +34,20 @@ void lane_pair_close(struct lane_pair *pair)
 
 uint32_t lane_pair_new_worker(struct lane_pair *pair)
 {
+    return lane_pair_new_worker_told(pair, NULL, NULL);
+}
+
+uint32_t lane_pair_new_worker_told(struct lane_pair *pair,
+                                   void (*poisoned)(void *context, const void *payload),
+                                   void *context)
+{
     char error[ERROR_BYTES];
     lane_detach_consumer(&pair->consumer);
     segment_close(&pair->worker);
     EXPECT_EQUAL(segment_open_worker(&pair->worker, pair->path, &geometry, "model", error), 0);
     EXPECT_EQUAL(lane_attach_consumer(&pair->consumer, &pair->worker, 0, error), 0);
     pair->lane = layout_lane(&pair->worker, 0);
-    return lane_recover(&pair->consumer, LANE_TRIES_MAX, NULL, NULL);
+    return lane_recover(&pair->consumer, LANE_TRIES_MAX, poisoned, context);
 }
 
 void lane_pair_new_frontend(struct lane_pair *pair)

@@ -23,6 +23,10 @@ void lane_pair_close(struct lane_pair *pair); /* removes the file */
 /* The worker dies (its memory and its lock are gone) and another one opens the segment and
  * attaches. Returns what lane_recover() returned. */
 uint32_t lane_pair_new_worker(struct lane_pair *pair);
+/* The same; lane_recover() gets the two. */
+uint32_t lane_pair_new_worker_told(struct lane_pair *pair,
+                                   void (*poisoned)(void *context, const void *payload),
+                                   void *context);
 /* The same for the frontend. */
 void lane_pair_new_frontend(struct lane_pair *pair);
 

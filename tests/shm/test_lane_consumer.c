@@ -290,19 +290,13 @@ static void a_slot_that_killed_two_workers_is_answered_as_poisoned(void)
 {
     struct lane_pair pair;
     struct lane_completion completion;
-    char error[ERROR_BYTES];
     int n_poisoned = 0;
     lane_pair_open(&pair);
     lane_pair_submit(&pair, "poison", 1);
     lane_pair_take(&pair, "poison", 2);
     EXPECT_EQUAL(lane_pair_new_worker(&pair), 1);
     lane_pair_take(&pair, "poison", 3);
-    lane_detach_consumer(&pair.consumer);
-    segment_close(&pair.worker);
-    EXPECT_EQUAL(
-        segment_open_worker(&pair.worker, pair.path, &pair.frontend.geometry, "model", error), 0);
-    EXPECT_EQUAL(lane_attach_consumer(&pair.consumer, &pair.worker, 0, error), 0);
-    EXPECT_EQUAL(lane_recover(&pair.consumer, LANE_TRIES_MAX, count_poisoned, &n_poisoned), 0);
+    EXPECT_EQUAL(lane_pair_new_worker_told(&pair, count_poisoned, &n_poisoned), 0);
     EXPECT_EQUAL(n_poisoned, 1);
     EXPECT(lane_reap(&pair.producer, 4, &completion));
     EXPECT_EQUAL(completion.status, LANE_STATUS_POISONED);
