@@ -52,9 +52,10 @@ find_programs() { # FOLDER_OF_SCRIPTS: theirs in $bin
     bin=${WEIR_BIN:-$1}
     [[ -n ${WEIR_BIN:-} || -x $bin/weir-worker ]] || bin=$1/../build/release/bin
     for program in weir-worker weir-frontend shm_inspect; do
-        [[ -x $bin/$program ]] && continue
-        log ERROR "no program $bin/$program: build first (scripts/serve does), or set WEIR_BIN"
-        exit "$EXIT_CONFIG"
+        if [[ ! -x $bin/$program ]]; then
+            log ERROR "no program $bin/$program: build first (scripts/serve does), or set WEIR_BIN"
+            exit "$EXIT_CONFIG"
+        fi
     done
 }
 
@@ -101,9 +102,10 @@ segment_refused() {
 remove_stale_segments() {
     local file pid
     for file in "$default_stem"-*; do
-        [[ $file =~ -([0-9]+)(\.[0-9]+)?$ ]] || continue
-        pid=${BASH_REMATCH[1]}
-        [[ $pid != "$$" && -d /proc/$pid ]] || rm -f -- "$file"
+        if [[ $file =~ -([0-9]+)(\.[0-9]+)?$ ]]; then
+            pid=${BASH_REMATCH[1]}
+            [[ $pid != "$$" && -d /proc/$pid ]] || rm -f -- "$file"
+        fi
     done
 }
 

@@ -2,11 +2,13 @@
 import glob
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -140,6 +142,28 @@ class ChildrenTest(unittest.TestCase):
             """
         self.assertEqual(self.run_script(script), "ready 0 announced\nended 3 announced\n"
                          "ready 1 silent\nended 3 silent\n0 0 left\n")
+
+    def test_no_signal_is_lost_while_the_loop_looks_for_missing_children(self):
+        """Bash drops the trap of a signal that comes while a loop is being continued."""
+        script = f"""source {SOURCE}/scripts/children.sh
+            trap 'echo heard' USR1
+            for ((i = 1; i <= 20; i++)); do at_end[$i]=ended; done
+            kill() {{ true; }} # they all live
+            wait() {{ true; }} # what remains is the look
+            echo ready
+            while true; do wait_for_child; done"""
+        with subprocess.Popen(["bash", "-euc", script], stdout=subprocess.PIPE, text=True) as loop:
+            heard = queue.Queue()
+            threading.Thread(target=lambda: [heard.put(line) for line in loop.stdout],
+                             daemon=True).start()
+            try:
+                self.assertEqual(heard.get(timeout=PATIENCE_S), "ready\n")
+                for i in range(1000):
+                    time.sleep(i * 1e-6)  # at another point of the loop each time
+                    loop.send_signal(signal.SIGUSR1)
+                    self.assertEqual(heard.get(timeout=PATIENCE_S), "heard\n")
+            finally:
+                loop.kill()
 
     def test_an_end_that_bash_lost_is_told_as_unknown(self):
         script = """ended() { echo "status $2"; }

@@ -36,6 +36,8 @@ BANNED_OUTSIDE_TESTS = {
     "strtok": "strcspn", "atoi": "strtoul and its end", "atof": "strtod",
     "usleep": "a futex with a time-out", "setjmp": "plain returns", "longjmp": "plain returns",
 }
+TRAPPING_SCRIPTS = {"scripts/supervisor", "scripts/children.sh", "scripts/settings.sh",
+                    "scripts/backoff.sh"}
 # Spelled in pieces, or this file would complain of itself.
 LEFTOVERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|^\s*#\s*if\s+0\b|^(<{7}|>{7}) ")
 MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(work|root|home/\w+|Users|tmp/bash_jobs)(/|\b)")
@@ -185,6 +187,18 @@ def exits(file):
             yield number, f"{match.group(1)}() outside a file with main()"
 
 
+def lost_traps(file):
+    """The supervisor keeps off what loses a signal's trap in bash (scripts/children.sh)."""
+    if file.path not in TRAPPING_SCRIPTS:
+        return
+    trapping = file.path != "scripts/supervisor"  # which sources the others when its traps are set
+    for number, line in enumerate(file.lines, 1):
+        trapping = trapping or line.startswith("trap ")
+        code = re.sub(r"(^|\s)#.*", "", line)
+        if trapping and (match := re.search(r"\b(continue|break)\b|[$<>]\((?!\()", code)):
+            yield number, match.group()
+
+
 def leftovers(file):
     """No unfinished marks, dead code or merge marks in the tree."""
     for number, line in enumerate(file.lines, 1):
@@ -218,8 +232,8 @@ def header_guard(file):
         yield 1, f"no guard {guard}"
 
 
-FILE_RULES = [floors, ground, width, function_length, script_length, banned_calls, exits, leftovers,
-              machine_paths, introduction, header_guard]
+FILE_RULES = [floors, ground, width, function_length, script_length, banned_calls, exits,
+              lost_traps, leftovers, machine_paths, introduction, header_guard]
 
 
 def unbuilt(files):
