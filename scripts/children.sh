@@ -114,9 +114,10 @@ announcer_ended() { # PID STATUS FUNCTION ARGUMENTS...
 }
 
 announcement_ended() { # PID STATUS ANNOUNCER_PID FUNCTION ARGUMENTS...
-    local end
+    local end status=$2
     unset "reader_of[$3]"
-    "$4" "$1" "$2" "${@:5}"
+    ! ended_too_soon "$2" || status=$STATUS_UNKNOWN
+    "$4" "$1" "$status" "${@:5}"
     [[ -n ${late_end[$3]:-} ]] || return 0
     read -ra end <<<"${late_end[$3]}"
     unset "late_end[$3]"

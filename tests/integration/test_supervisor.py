@@ -128,6 +128,19 @@ class ChildrenTest(unittest.TestCase):
             """
         self.assertEqual(self.run_script(early + program), "said 1\n")
 
+    def test_a_reader_that_is_ended_too_soon_knows_nothing(self):
+        """So its program counts as ready, or it would be starting for ever."""
+        script = """trap() { [[ $* != ' TERM INT HUP' || -z ${write_end:-} ]] || kill -HUP $BASHPID; }
+            ready() { echo "ready $2"; }
+            ended() { echo "ended $2"; }
+            spawn_announced ended ready bash -c 'exec sleep 100'
+            pid=$REPLY
+            wait_for_child
+            kill -KILL "$pid"
+            wait_for_child
+            """
+        self.assertEqual(self.run_script(script), "ready -1\nended 137\n")
+
     def test_who_dies_right_after_its_newline_was_ready_before(self):
         script = """ready() { echo "ready $2 $3"; }
             ended() { echo "ended $2 $3"; }
