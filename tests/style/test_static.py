@@ -37,6 +37,10 @@ TIDY_ANALYZER = [
     "-clang-analyzer-core.uninitialized.*", "-clang-analyzer-core.UndefinedBinaryOperatorResult",
     "-clang-analyzer-core.NullDereference", "-clang-analyzer-core.DivideZero",
 ]
+# The analyser's paths through one function; its default, 225000, takes twice as long over all files
+# and finds nothing more in ours.
+TIDY_PATHS = [f"--extra-arg={word}" for word in
+              ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=50000")]
 # 2.10 takes mmap's -1, an enum's %u and buffers filled by a callee for faults.
 CPPCHECK = ["cppcheck", "--enable=warning,performance", "--inline-suppr", "--quiet",
             "--error-exitcode=1", "--std=c17", "--library=posix", "--suppress=unknownMacro",
@@ -90,7 +94,7 @@ def check(build, tidy, entry):
     if tidy:
         checks = TIDY_CHECKS + ([] if path.startswith("tests/") else TIDY_ANALYZER)
         said += run([tidy, "-p", build, "--quiet", f"--checks={','.join(checks)}",
-                     "--warnings-as-errors=*", path])
+                     *TIDY_PATHS, "--warnings-as-errors=*", path])
     if path.endswith(".c") and not path.startswith("tests/") and shutil.which("cppcheck"):
         said += run([*CPPCHECK, "-I", ROOT, path])
     return said
