@@ -34,8 +34,10 @@ struct tokenizer_builder {
     struct tokenizer_files *files;
     char *error; /* ERROR_BYTES */
     bool from_json;
+    bool normalizer_is_fixed; /* tokenizer.json's is no plain BertNormalizer, which a class's
+                                 keyword arguments could change */
     struct tokenizer_added_token roles[TOKENIZER_N_ROLES]; /* the token of each role; no ids yet */
-    bool role_named[TOKENIZER_N_ROLES];                    /* by a file, not by default */
+    bool role_named[TOKENIZER_N_ROLES];                    /* by a file or by BERT's class */
     struct tokenizer_vocabulary_entry *entries; /* (n_entries), sorted by text once indexed */
     uint32_t n_entries;
     uint32_t next_id; /* for the next added token that is not in the vocabulary */

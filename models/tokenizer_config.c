@@ -1,9 +1,10 @@
 /* tokenizer_config.json and its older companions, special_tokens_map.json and added_tokens.json.
  *
- * Where this file names a class of BERT's, or none, its words about the normalizer win over
- * tokenizer.json, and so do the class's defaults where it is silent: transformers 4 and 5 construct
- * the class with them, so a cased tokenizer.json beside a file without do_lower_case is lowercased
- * there, too. A folder without the file has tokenizer.json's word alone. */
+ * The class is this file's tokenizer_class, else that of config.json, else what its model_type has,
+ * which is one of BERT's. Of a class of BERT's, this file's words about the normalizer win over
+ * tokenizer.json, and so do the class's defaults where the file is silent or not there:
+ * transformers constructs the class with them, so a cased tokenizer.json without do_lower_case
+ * beside it is lowercased there, too. */
 #include "models/refuse.h"
 #include "models/tokenizer_builder.h"
 
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #define CONFIG_FILE   "tokenizer_config.json"
+#define MODEL_FILE    "config.json"
 #define SPECIALS_FILE "special_tokens_map.json"
 #define ADDED_FILE    "added_tokens.json"
 
@@ -50,11 +52,14 @@ static int read_flag(struct tokenizer_builder *builder, const json_t *config, co
     return 0;
 }
 
-/* The keyword arguments of BertTokenizerFast, with its defaults. */
+/* The keyword arguments of BertTokenizerFast, with its defaults. It leaves alone whatever is no
+ * BertNormalizer. */
 static int read_normalizer(struct tokenizer_builder *builder, const json_t *config)
 {
     struct tokenizer_files *files = builder->files;
     const json_t *strip_accents = json_object_get(config, "strip_accents");
+    if (builder->normalizer_is_fixed)
+        return 0;
     files->lowercase = files->handle_chinese_chars = true;
     int result = read_flag(builder, config, "do_lower_case", &files->lowercase);
     if (result == 0)
@@ -65,19 +70,50 @@ static int read_normalizer(struct tokenizer_builder *builder, const json_t *conf
     return result;
 }
 
-static int read_class(struct tokenizer_builder *builder, const json_t *config)
+/* `class` as `file` names it, or NULL. */
+static int apply_class(struct tokenizer_builder *builder, const char *file, const char *class,
+                       const json_t *config)
 {
-    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
     bool is_bert = !class || is_one_of(class, bert_classes, ARRAY_COUNT(bert_classes));
     bool is_generic = class && is_one_of(class, generic_classes, ARRAY_COUNT(generic_classes));
     if (!is_bert && !(is_generic && builder->from_json))
-        return refuse(builder->error, CONFIG_FILE,
+        return refuse(builder->error, file,
                       "tokenizer_class is %.60s; weir supports BertTokenizer and "
                       "DistilBertTokenizer, or any with a BERT tokenizer.json",
                       class);
     builder->files->one_token_type =
         class && is_one_of(class, one_type_classes, ARRAY_COUNT(one_type_classes));
+    for (int role = 0; is_bert && role < TOKENIZER_N_ROLES; role++)
+        builder->role_named[role] = true;
     return is_bert ? read_normalizer(builder, config) : 0;
+}
+
+/* The class that config.json means; without either file there is none, and tokenizer.json has the
+ * word alone. */
+static int read_model_class(struct tokenizer_builder *builder, const char *folder,
+                            const json_t *config)
+{
+    json_t *model = NULL;
+    int result = tokenizer_builder_read_json(builder, folder, MODEL_FILE, &model);
+    const char *class = json_string_value(json_object_get(model, "tokenizer_class"));
+    const char *model_type = json_string_value(json_object_get(model, "model_type"));
+    if (!class && model_type && strcmp(model_type, "distilbert") == 0)
+        class = "DistilBertTokenizer";
+    if (result > 0)
+        result =
+            config || !builder->from_json ? apply_class(builder, CONFIG_FILE, NULL, config) : 0;
+    else if (result == 0)
+        result = apply_class(builder, MODEL_FILE, class, config);
+    json_decref(model);
+    return result;
+}
+
+/* `config` is NULL where there is no tokenizer_config.json. */
+static int read_class(struct tokenizer_builder *builder, const char *folder, const json_t *config)
+{
+    const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
+    return class ? apply_class(builder, CONFIG_FILE, class, config)
+                 : read_model_class(builder, folder, config);
 }
 
 /* What the file names wins over what the class would. */
@@ -97,10 +133,12 @@ static int read_input_names(struct tokenizer_builder *builder, const json_t *con
     return 0;
 }
 
-/* Some files say 1e30 for "no limit". */
+/* Some files say 1e30 for "no limit"; transformers before 3 called it max_len. */
 static int read_model_max_length(struct tokenizer_builder *builder, const json_t *config)
 {
     const json_t *value = json_object_get(config, "model_max_length");
+    if (!value)
+        value = json_object_get(config, "max_len");
     if (!value || json_is_null(value))
         return 0;
     double length = json_number_value(value);
@@ -249,28 +287,30 @@ static int read_companions(struct tokenizer_builder *builder, const char *folder
     return result < 0 ? result : 0;
 }
 
+/* Where it is silent, tokenizer.json's direction stays. */
 static int read_truncation_side(struct tokenizer_builder *builder, const json_t *config)
 {
-    const char *side = json_string_value(json_object_get(config, "truncation_side"));
-    builder->files->truncate_left = side && strcmp(side, "left") == 0;
+    const json_t *side = json_object_get(config, "truncation_side");
+    const char *word = json_string_value(side);
+    bool is_left = word && strcmp(word, "left") == 0;
+    if (side && !is_left && !(word && strcmp(word, "right") == 0))
+        return refuse(builder->error, CONFIG_FILE, "\"truncation_side\" must be left or right");
+    if (side)
+        builder->files->truncate_left = is_left;
     return 0;
 }
 
-int tokenizer_config_apply(struct tokenizer_builder *builder, const char *folder)
+static int apply_config(struct tokenizer_builder *builder, const char *folder, json_t *config)
 {
-    json_t *config = NULL;
-    int result = tokenizer_builder_read_json(builder, folder, CONFIG_FILE, &config);
-    if (result != 0)
-        return result < 0 ? result : read_companions(builder, folder);
-
     json_t *decoder = json_object_get(config, "added_tokens_decoder");
-    result = read_class(builder, config);
-    if (result == 0)
-        result = read_input_names(builder, config);
+    int result = read_input_names(builder, config);
     if (result == 0)
         result = read_model_max_length(builder, config);
     if (result == 0)
         result = read_truncation_side(builder, config);
+    if (result == 0)
+        result =
+            read_flag(builder, config, "split_special_tokens", &builder->files->split_specials);
     if (result == 0)
         result = read_roles(builder, CONFIG_FILE, config);
     if (result == 0 && decoder)
@@ -279,6 +319,18 @@ int tokenizer_config_apply(struct tokenizer_builder *builder, const char *folder
         result = read_companions(builder, folder);
     if (result == 0)
         result = add_special_tokens(builder, CONFIG_FILE, config);
+    return result;
+}
+
+int tokenizer_config_apply(struct tokenizer_builder *builder, const char *folder)
+{
+    json_t *config = NULL;
+    int result = tokenizer_builder_read_json(builder, folder, CONFIG_FILE, &config);
+    if (result < 0)
+        return result;
+    result = read_class(builder, folder, config);
+    if (result == 0)
+        result = apply_config(builder, folder, config);
     json_decref(config);
     return result;
 }

@@ -142,6 +142,16 @@ static int resolve_roles(struct tokenizer_builder *builder)
     return 0;
 }
 
+/* Once the roles have their ids: special tokens that are not looked for in texts. */
+static void drop_specials(struct tokenizer_files *files)
+{
+    uint32_t n_kept = 0;
+    for (uint32_t i = 0; i < files->n_added_tokens; i++)
+        if (!files->added_tokens[i].special)
+            files->added_tokens[n_kept++] = files->added_tokens[i];
+    files->n_added_tokens = n_kept;
+}
+
 int tokenizer_files_open(struct tokenizer_files *files, const char *folder, char error[ERROR_BYTES])
 {
     struct tokenizer_builder builder;
@@ -158,6 +168,8 @@ int tokenizer_files_open(struct tokenizer_files *files, const char *folder, char
         result = add_roles(&builder);
     if (result == 0)
         result = resolve_roles(&builder);
+    if (result == 0 && files->split_specials)
+        drop_specials(files);
     tokenizer_builder_release(&builder);
     if (result != 0)
         tokenizer_files_close(files);

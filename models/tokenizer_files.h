@@ -41,16 +41,18 @@ struct tokenizer_files {
     struct tokenizer_string continuation;                            /* "##" */
     uint32_t unk_id, cls_id, sep_id;
     uint32_t pad_id, mask_id; /* or TOKENIZER_NO_ID */
-    bool truncate_left; /* truncation_side of tokenizer_config.json: what a client gets who does not
-                           say otherwise */
-    bool whole_counts;  /* how pairs are truncated, see frontend/tokenizer.h; false once opened */
+    bool truncate_left;       /* truncation_side of tokenizer_config.json, else tokenizer.json's
+                                 direction:       what a client gets who does not say otherwise */
+    bool split_specials; /* "[SEP]" in a text is text: no special token is among added_tokens */
+    bool whole_counts;   /* how pairs are truncated, see frontend/tokenizer.h; false once opened */
     bool one_token_type; /* a pair's second text has type 0 too: token_type_ids is not among the
                             tokenizer's model_input_names */
     uint32_t model_max_length; /* from tokenizer_config.json; UINT32_MAX where it says nothing */
     void *arena;               /* owns every string above */
 };
 
-/* Reads tokenizer.json if `folder` has one, else vocab.txt; then tokenizer_config.json.
+/* Reads tokenizer.json if `folder` has one, else vocab.txt; then tokenizer_config.json, and
+ * config.json where that names no class.
  * 0 or -errno with a sentence in `error`. Release with tokenizer_files_close(). */
 int tokenizer_files_open(struct tokenizer_files *files, const char *folder,
                          char error[ERROR_BYTES]);

@@ -109,6 +109,7 @@ static int read_normalizer(struct tokenizer_builder *builder, const json_t *norm
     bool is_null = !normalizer || json_is_null(normalizer);
     size_t n_parts = is_sequence ? json_array_size(list) : !is_null;
 
+    builder->normalizer_is_fixed = !is_null && !is_type(normalizer, "BertNormalizer");
     for (size_t i = 0; i < n_parts; i++) {
         const json_t *part = is_sequence ? json_array_get(list, i) : normalizer;
         int result = 0;
@@ -247,6 +248,13 @@ static int read_added_tokens(struct tokenizer_builder *builder, const json_t *li
     return result;
 }
 
+/* Only the side: whether and where a text is cut is for the caller to say. */
+static void read_truncation(struct tokenizer_builder *builder, const json_t *truncation)
+{
+    const char *direction = json_string_value(json_object_get(truncation, "direction"));
+    builder->files->truncate_left = direction && strcmp(direction, "Left") == 0;
+}
+
 int tokenizer_json_apply(struct tokenizer_builder *builder, const json_t *root)
 {
     int result = read_model(builder, json_object_get(root, "model"));
@@ -258,5 +266,6 @@ int tokenizer_json_apply(struct tokenizer_builder *builder, const json_t *root)
         result = read_post_processor(builder, json_object_get(root, "post_processor"));
     if (result == 0)
         result = read_added_tokens(builder, json_object_get(root, "added_tokens"));
+    read_truncation(builder, json_object_get(root, "truncation"));
     return result;
 }

@@ -34,11 +34,12 @@
 
 struct parts {
     const char *model, *normalizer, *pre_tokenizer, *post_processor, *added_tokens;
+    const char *truncation; /* its direction */
 };
 
 /* Everything of the folder; NULL leaves a file out. */
 struct folder {
-    const char *vocabulary, *json, *config, *specials, *added;
+    const char *vocabulary, *json, *config, *specials, *added, *model;
 };
 
 static void write_file(const char *folder, const char *name, const char *text)
@@ -57,6 +58,7 @@ static int open_folder(struct tokenizer_files *files, const struct folder *conte
     write_file(folder, "tokenizer_config.json", contents->config);
     write_file(folder, "special_tokens_map.json", contents->specials);
     write_file(folder, "added_tokens.json", contents->added);
+    write_file(folder, "config.json", contents->model);
     int result = tokenizer_files_open(files, folder, error);
     tiny_folder_remove(folder);
     return result;
@@ -64,10 +66,16 @@ static int open_folder(struct tokenizer_files *files, const struct folder *conte
 
 static const char *json_of(const struct parts *parts)
 {
-    static char text[8192];
+    static char text[8192], truncation[128];
+    if (parts->truncation)
+        snprintf(
+            truncation, sizeof(truncation),
+            "{\"direction\":\"%s\",\"max_length\":5,\"strategy\":\"LongestFirst\",\"stride\":0}",
+            parts->truncation);
     snprintf(text, sizeof(text),
-             "{\"version\":\"1.0\",\"truncation\":null,\"added_tokens\":%s,\"normalizer\":%s,"
+             "{\"version\":\"1.0\",\"truncation\":%s,\"added_tokens\":%s,\"normalizer\":%s,"
              "\"pre_tokenizer\":%s,\"post_processor\":%s,\"model\":%s}",
+             parts->truncation ? truncation : "null",
              parts->added_tokens ? parts->added_tokens : "[]",
              parts->normalizer ? parts->normalizer : NORMALIZER,
              parts->pre_tokenizer ? parts->pre_tokenizer : PRE_TOKENIZER,
@@ -224,29 +232,48 @@ static void the_configuration_sets_options_and_limits(void)
 static void the_class_and_model_input_names_decide_about_token_types(void)
 {
     static const struct {
-        const char *config;
+        const char *model, *config;
         bool one_type;
     } cases[] = {
-        {NULL, false},
-        {"{}", false},
-        {"{\"tokenizer_class\":\"BertTokenizer\"}", false},
-        {"{\"tokenizer_class\":\"ElectraTokenizerFast\"}", false},
-        {"{\"tokenizer_class\":\"DistilBertTokenizer\"}", true},
-        {"{\"tokenizer_class\":\"DistilBertTokenizerFast\"}", true},
-        {"{\"tokenizer_class\":\"RetriBertTokenizer\"}", true},
-        {"{\"model_input_names\":[\"input_ids\",\"attention_mask\"]}", true},
-        {"{\"model_input_names\":[]}", true},
-        {"{\"model_input_names\":null}", false},
-        {"{\"tokenizer_class\":\"DistilBertTokenizer\","
+        {"{\"model_type\":\"bert\"}", NULL, false},
+        {"{\"model_type\":\"distilbert\"}", NULL, true},
+        {"{\"model_type\":\"distilbert\"}", "{}", true},
+        {"{\"model_type\":\"bert\",\"tokenizer_class\":\"DistilBertTokenizer\"}", "{}", true},
+        {"{\"model_type\":\"distilbert\"}", "{\"tokenizer_class\":\"BertTokenizer\"}", false},
+        {NULL, NULL, false},
+        {NULL, "{}", false},
+        {NULL, "{\"tokenizer_class\":\"BertTokenizer\"}", false},
+        {NULL, "{\"tokenizer_class\":\"ElectraTokenizerFast\"}", false},
+        {NULL, "{\"tokenizer_class\":\"DistilBertTokenizer\"}", true},
+        {NULL, "{\"tokenizer_class\":\"DistilBertTokenizerFast\"}", true},
+        {NULL, "{\"tokenizer_class\":\"RetriBertTokenizer\"}", true},
+        {NULL, "{\"model_input_names\":[\"input_ids\",\"attention_mask\"]}", true},
+        {NULL, "{\"model_input_names\":[]}", true},
+        {NULL, "{\"model_input_names\":null}", false},
+        {NULL,
+         "{\"tokenizer_class\":\"DistilBertTokenizer\","
          "\"model_input_names\":[\"input_ids\",\"token_type_ids\"]}",
          false},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct tokenizer_files files;
-        expect_opened(&files, &(struct folder){VOCAB, .config = cases[i].config});
+        expect_opened(&files,
+                      &(struct folder){VOCAB, .config = cases[i].config, .model = cases[i].model});
         EXPECT_EQUAL(files.one_token_type, cases[i].one_type);
         tokenizer_files_close(&files);
     }
+}
+
+static void an_old_file_calls_the_limit_max_len(void)
+{
+    struct tokenizer_files files;
+    expect_opened(&files, &(struct folder){VOCAB, .config = "{\"max_len\":64}"});
+    EXPECT_EQUAL(files.model_max_length, 64);
+    tokenizer_files_close(&files);
+    expect_opened(&files, &(struct folder){VOCAB, .config = "{\"model_max_length\":32,"
+                                                            "\"max_len\":64}"});
+    EXPECT_EQUAL(files.model_max_length, 32);
+    tokenizer_files_close(&files);
 }
 
 static void no_limit_at_all_is_written_as_a_huge_number(void)
@@ -318,6 +345,8 @@ static void bad_configurations_are_refused(void)
         {"{\"model_input_names\":\"input_ids\"}", "\"model_input_names\" must be a list"},
         {"{\"model_max_length\":0}", "\"model_max_length\" must be a number from 1 on"},
         {"{\"model_max_length\":\"512\"}", "\"model_max_length\" must be a number from 1 on"},
+        {"{\"truncation_side\":\"middle\"}", "\"truncation_side\" must be left or right"},
+        {"{\"split_special_tokens\":1}", "\"split_special_tokens\" must be true or false"},
         {"{\"tokenizer_class\":\"RobertaTokenizer\"}", "tokenizer_class is RobertaTokenizer"},
         {"{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", "PreTrainedTokenizerFast"},
         {"{\"cls_token\":7}", "an added token must be a string or an object"},
@@ -331,6 +360,8 @@ static void bad_configurations_are_refused(void)
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
         expect_refused(&(struct folder){VOCAB, .config = cases[i][0]}, cases[i][1]);
+    expect_refused(&(struct folder){VOCAB, .model = "{\"tokenizer_class\":\"RobertaTokenizer\"}"},
+                   "config.json: tokenizer_class is RobertaTokenizer");
     expect_refused(&(struct folder){VOCAB, .specials = "nonsense"}, "special_tokens_map.json: not");
     expect_refused(&(struct folder){VOCAB, .added = "{\"a\":1e9}"}, "added_tokens.json: must map");
     expect_refused(&(struct folder){VOCAB, .added = "{\"a\":\"1\"}"},
@@ -368,7 +399,7 @@ static void a_token_added_twice_keeps_its_id_and_takes_the_new_flags(void)
     expect_opened(&files, &(struct folder){.json = json_of(&parts),
                                            .config = "{\"added_tokens_decoder\":{\"0\":{"
                                                      "\"content\":\"[SEP]\",\"lstrip\":true}}}"});
-    EXPECT_EQUAL(files.n_added_tokens, 1);
+    EXPECT_EQUAL(files.n_added_tokens, 5); /* the others of BERT */
     EXPECT_EQUAL(files.added_tokens[0].id, 3);
     EXPECT(files.added_tokens[0].lstrip && !files.added_tokens[0].special);
     tokenizer_files_close(&files);
@@ -406,37 +437,99 @@ static void forms_that_real_files_have_are_taken(void)
 
 static void the_configuration_and_its_class_defaults_win(void)
 {
+#define CLASS(name) "\"tokenizer_class\":\"" name "\""
+#define GENERIC     CLASS("PreTrainedTokenizerFast")
     static const struct {
-        const char *config;
-        bool lowercase, strip_accents;
+        const char *model, *config;
+        bool is_bert, lowercase, strip_accents; /* a class of BERT's adds its special tokens */
     } cases[] = {
-        {NULL, false, false},
-        {"{}", true, true},
-        {"{\"do_lower_case\":false}", false, false},
-        {"{\"do_lower_case\":true}", true, true},
-        {"{\"do_lower_case\":true,\"strip_accents\":false}", true, false},
-        {"{\"strip_accents\":false}", true, false},
-        {"{\"do_lower_case\":false,\"strip_accents\":true}", false, true},
-        {"{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", false, false},
-        {"{\"do_lower_case\":true,\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", false, false},
-        {"{\"do_lower_case\":true,\"tokenizer_class\":\"BertTokenizerFast\"}", true, true},
+        {NULL, NULL, false, false, false}, /* which transformers cannot load */
+        {NULL, "{}", true, true, true},
+        {NULL, "{\"do_lower_case\":false}", true, false, false},
+        {NULL, "{\"do_lower_case\":true}", true, true, true},
+        {NULL, "{\"do_lower_case\":true,\"strip_accents\":false}", true, true, false},
+        {NULL, "{\"strip_accents\":false}", true, true, false},
+        {NULL, "{\"do_lower_case\":false,\"strip_accents\":true}", true, false, true},
+        {NULL, "{" GENERIC "}", false, false, false},
+        {NULL, "{\"do_lower_case\":true," GENERIC "}", false, false, false},
+        {NULL, "{\"do_lower_case\":true," CLASS("BertTokenizerFast") "}", true, true, true},
+        {"{}", NULL, true, true, true},
+        {"{\"model_type\":\"bert\"}", NULL, true, true, true},
+        {"{\"model_type\":\"distilbert\"}", NULL, true, true, true},
+        {"{\"model_type\":\"bert\"}", "{\"do_lower_case\":false}", true, false, false},
+        {"{\"model_type\":\"bert\"," GENERIC "}", NULL, false, false, false},
+        {"{" GENERIC "}", "{\"do_lower_case\":true,\"tokenizer_class\":null}", false, false, false},
+        {"{" GENERIC "}", "{" CLASS("BertTokenizer") "}", true, true, true},
+        {"{" CLASS("BertTokenizer") "}", "{" GENERIC "}", false, false, false},
     };
     struct parts parts = {NULL};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct tokenizer_files files;
-        expect_opened(&files, &(struct folder){.json = json_of(&parts), .config = cases[i].config});
+        expect_opened(&files, &(struct folder){.json = json_of(&parts),
+                                               .config = cases[i].config,
+                                               .model = cases[i].model});
         EXPECT_EQUAL(files.lowercase, cases[i].lowercase);
         EXPECT_EQUAL(files.strip_accents, cases[i].strip_accents);
-        EXPECT_EQUAL(files.n_added_tokens, 0); /* no file names any */
+        EXPECT_EQUAL(files.n_added_tokens, cases[i].is_bert ? 5 : 0);
         tokenizer_files_close(&files);
     }
     struct tokenizer_files files;
     expect_opened(&files, &(struct folder){.vocabulary = "other\n",
                                            .json = json_of(&parts),
-                                           .config = "{\"mask_token\":\"[MASK]\"}"});
+                                           .config = "{\"mask_token\":\"[MASK]\"," GENERIC "}"});
     EXPECT_EQUAL(files.vocab_size, 7);
     EXPECT_EQUAL(files.n_added_tokens, 1);
     EXPECT_EQUAL(files.mask_id, 4);
+    tokenizer_files_close(&files);
+}
+
+/* transformers changes a BertNormalizer only. */
+static void other_normalizers_stay_as_they_are(void)
+{
+    struct tokenizer_files files;
+    struct parts parts = {.normalizer = "{\"type\":\"Sequence\",\"normalizers\":[" NORMALIZER "]}"};
+    expect_opened(&files, &(struct folder){.json = json_of(&parts), .config = "{}"});
+    EXPECT(files.clean_text && files.handle_chinese_chars);
+    EXPECT(!files.lowercase && !files.strip_accents);
+    tokenizer_files_close(&files);
+    parts = (struct parts){.normalizer = "{\"type\":\"Lowercase\"}"};
+    expect_opened(&files,
+                  &(struct folder){.json = json_of(&parts), .config = "{\"do_lower_case\":false}"});
+    EXPECT(files.lowercase && !files.strip_accents && !files.handle_chinese_chars);
+    tokenizer_files_close(&files);
+}
+
+static void the_truncation_side_is_the_configurations_else_the_direction(void)
+{
+    static const struct {
+        const char *direction, *config;
+        bool left;
+    } cases[] = {{"Left", NULL, true},
+                 {"Right", NULL, false},
+                 {"Left", "{\"model_max_length\":9}", true},
+                 {"Left", "{\"truncation_side\":\"right\"}", false},
+                 {"Right", "{\"truncation_side\":\"left\"}", true}};
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct tokenizer_files files;
+        struct parts parts = {.truncation = cases[i].direction};
+        expect_opened(&files, &(struct folder){.json = json_of(&parts), .config = cases[i].config});
+        EXPECT_EQUAL(files.truncate_left, cases[i].left);
+        EXPECT_EQUAL(files.model_max_length, cases[i].config && i == 2 ? 9 : UINT32_MAX);
+        tokenizer_files_close(&files);
+    }
+}
+
+static void special_tokens_may_be_split_in_texts(void)
+{
+    struct tokenizer_files files;
+    expect_opened(&files, &(struct folder){VOCAB, .config = "{\"split_special_tokens\":true}",
+                                           .added = "{\"new\":7}"});
+    EXPECT_EQUAL(files.n_added_tokens, 1);
+    EXPECT(is(files.added_tokens[0].content, "new"));
+    EXPECT(files.cls_id == 2 && files.sep_id == 3 && files.mask_id == 4);
+    tokenizer_files_close(&files);
+    expect_opened(&files, &(struct folder){VOCAB, .config = "{\"split_special_tokens\":false}"});
+    EXPECT_EQUAL(files.n_added_tokens, 5);
     tokenizer_files_close(&files);
 }
 
@@ -593,7 +686,8 @@ static void each_allocation_may_fail(void)
         {.vocabulary = VOCAB,
          .config = "{\"additional_special_tokens\":[\"<x>\"]}",
          .specials = "{\"cls_token\":\"[CLS]\"}",
-         .added = "{\"new\":7}"}};
+         .added = "{\"new\":7}"},
+        {.json = json_of(&parts), .model = "{\"model_type\":\"distilbert\"}"}};
     for (size_t i = 0; i < ARRAY_COUNT(folders); i++) {
         bool failed = true;
         for (int n = 1; failed; n++) {
@@ -606,6 +700,7 @@ static void each_allocation_may_fail(void)
             write_file(folder, "tokenizer_config.json", folders[i].config);
             write_file(folder, "special_tokens_map.json", folders[i].specials);
             write_file(folder, "added_tokens.json", folders[i].added);
+            write_file(folder, "config.json", folders[i].model);
             fail_at = n;
             n_allocations = 0;
             int result = tokenizer_files_open(&files, folder, error);
@@ -627,6 +722,7 @@ int main(void)
     RUN(bad_vocabularies_are_refused);
     RUN(the_configuration_sets_options_and_limits);
     RUN(the_class_and_model_input_names_decide_about_token_types);
+    RUN(an_old_file_calls_the_limit_max_len);
     RUN(no_limit_at_all_is_written_as_a_huge_number);
     RUN(special_tokens_may_have_other_names);
     RUN(added_tokens_get_the_ids_of_the_reference);
@@ -635,6 +731,9 @@ int main(void)
     RUN(a_token_added_twice_keeps_its_id_and_takes_the_new_flags);
     RUN(forms_that_real_files_have_are_taken);
     RUN(the_configuration_and_its_class_defaults_win);
+    RUN(other_normalizers_stay_as_they_are);
+    RUN(the_truncation_side_is_the_configurations_else_the_direction);
+    RUN(special_tokens_may_be_split_in_texts);
     RUN(bad_tokenizer_json_is_refused);
     RUN(a_file_cut_anywhere_is_refused);
     RUN(a_changed_byte_is_read_or_refused);
