@@ -130,7 +130,7 @@ def change_json(path, change):
         json.dump(value, file)
 
 
-def age_tokenizer(rng, folder):
+def age_tokenizer(rng, is_bert, folder):
     """Takes away what other versions did not write, and what people leave out."""
     files = {name: f"{folder}/{name}.json" for name in
              ("tokenizer", "tokenizer_config", "special_tokens_map", "config")}  # fmt: skip
@@ -146,15 +146,18 @@ def age_tokenizer(rng, folder):
         change_json(files["tokenizer"], lambda value: value.update(truncation=cut, padding=padding))
     if rng.random() < 0.25:  # before 4.34
         change_json(files["tokenizer_config"], lambda value: value.pop("added_tokens_decoder"))
-    if rng.random() < 0.3:
+    # Not where tokens were added: see "as the class normalizes it" in docs/architecture.md.
+    may_lose_flags = not has_json or not os.path.exists(f"{folder}/added_tokens.json")
+    if may_lose_flags and rng.random() < 0.4:
         change_json(
             files["tokenizer_config"],
             lambda value: [value.pop(key, None) for key in rng.sample(sorted(value), 4)],
         )
-    for name in ("tokenizer_config", "special_tokens_map"):
-        if rng.random() < 0.15:
-            os.unlink(files[name])
-    if has_json and rng.random() < 0.1:
+    if may_lose_flags and rng.random() < 0.2:
+        os.unlink(files["tokenizer_config"])
+    if rng.random() < 0.15:
+        os.unlink(files["special_tokens_map"])
+    if has_json and is_bert and rng.random() < 0.1:  # gives token types, which DistilBERT lacks
         change_json(
             files["config"], lambda value: value.update(tokenizer_class="PreTrainedTokenizerFast")
         )
@@ -173,7 +176,7 @@ def make_folder(rng, data, folder):
     tokenizer = random_tokenizer(rng, f"{folder}/vocab.txt", config.model_type)
     save_model(rng, config, len(tokenizer), folder)
     tokenizer.save_pretrained(folder)
-    age_tokenizer(rng, folder)
+    age_tokenizer(rng, config.model_type == "bert", folder)
     return words
 
 
