@@ -117,6 +117,8 @@ int server_open_model(struct server *server, const struct settings *settings,
     const struct model_config *config = &server->model.config;
     server->labels = (struct response_labels){.names = config->labels,
                                               .n_labels = config->n_labels,
+                                              .is_number = config->label_is_number,
+                                              .return_all = config->return_all_scores,
                                               .problem = problem_of(config->problem)};
     rc = open_tokenizer(server, error);
     if (rc != 0)

@@ -139,6 +139,7 @@ int encoder_cpu_weights_plan(struct encoder_cpu_weights *weights, const struct m
 
     weights->config = model->config;
     weights->config.labels = NULL;
+    weights->config.label_is_number = NULL;
     status = open_kinds(weights, gemm, error);
     if (status)
         return status;

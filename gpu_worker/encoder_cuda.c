@@ -195,6 +195,7 @@ static struct encoder *cuda_create(const struct model *model, const struct encod
     }
     e->config = model->config;
     e->config.labels = NULL;
+    e->config.label_is_number = NULL;
     e->max_tokens = options->max_batch_tokens;
     e->max_sequences = (uint32_t)min_u64(options->max_batch_sequences, e->max_tokens);
     e->watchdog_ns = watchdog_ns();

@@ -15,6 +15,7 @@
 #define LABELS_DEFAULT      2 /* transformers' num_labels where config.json says nothing */
 #define LABEL_DEFAULT_BYTES sizeof("LABEL_4294967295")
 #define LABEL_DIGITS_MAX    4 /* of a key of id2label */
+#define LABEL_NUMBER_BYTES  sizeof("-9223372036854775808")
 #define LAYER_NORM_EPS      1e-12
 #define LAYER_NORM_EPS_MAX  0.1
 
@@ -201,7 +202,7 @@ static bool label_index(const char *key, size_t n_labels, size_t *index)
 
 /* Checks every entry of id2label and puts it at its index; an index met twice means that another
  * one is missing. */
-static int order_labels(const json_t *map, const char **labels, size_t n_labels,
+static int order_labels(const json_t *map, const json_t **labels, size_t n_labels,
                         char error[ERROR_BYTES])
 {
     const char *key;
@@ -214,27 +215,42 @@ static int order_labels(const json_t *map, const char **labels, size_t n_labels,
             return refuse(error, FILE_NAME,
                           "\"id2label\" has the key \"%.40s\"; its %zu keys must be 0 to %zu", key,
                           n_labels, n_labels - 1);
-        if (!json_is_string(value))
-            return refuse(error, FILE_NAME, "\"id2label\": label %zu must be a string", index);
+        if (!json_is_string(value) && !json_is_integer(value))
+            return refuse(error, FILE_NAME,
+                          "\"id2label\": label %zu must be a string or a whole number", index);
         if (json_string_length(value) > MODEL_LABEL_BYTES_MAX)
             return refuse(error, FILE_NAME, "\"id2label\": label %zu has %zu bytes; weir takes %u",
                           index, json_string_length(value), MODEL_LABEL_BYTES_MAX);
-        labels[index] = json_string_value(value);
+        labels[index] = value;
     }
     return 0;
 }
 
-static size_t label_bytes(const char *label)
+static size_t label_bytes(const json_t *label)
 {
-    return label ? strlen(label) + 1 : LABEL_DEFAULT_BYTES;
+    if (json_is_string(label))
+        return json_string_length(label) + 1;
+    return label ? LABEL_NUMBER_BYTES : LABEL_DEFAULT_BYTES;
 }
 
-/* Moves the labels (NULL: none was given) into one block of their own: pointers, then strings. */
-static int own_labels(const char *const *labels, struct model_config *config, void **strings,
+static void print_label(const json_t *label, uint32_t index, char *text)
+{
+    if (json_is_string(label))
+        memcpy(text, json_string_value(label), label_bytes(label));
+    else if (label)
+        snprintf(text, LABEL_NUMBER_BYTES, "%lld", (long long)json_integer_value(label));
+    else
+        snprintf(text, LABEL_DEFAULT_BYTES, "LABEL_%u", index);
+}
+
+/* Moves the labels (NULL: none was given) into one block of their own: pointers, which of them are
+ * numbers, then strings. */
+static int own_labels(const json_t *const *labels, struct model_config *config, void **strings,
                       char error[ERROR_BYTES])
 {
-    size_t size_bytes = config->n_labels * sizeof(char *);
+    size_t size_bytes = config->n_labels * (sizeof(char *) + sizeof(bool));
     const char **owned;
+    bool *is_number;
     char *text;
 
     for (uint32_t i = 0; i < config->n_labels; i++)
@@ -244,16 +260,16 @@ static int own_labels(const char *const *labels, struct model_config *config, vo
         refuse(error, FILE_NAME, "no memory for %u labels", config->n_labels);
         return -ENOMEM;
     }
-    text = (char *)(owned + config->n_labels);
+    is_number = (bool *)(owned + config->n_labels);
+    text = (char *)(is_number + config->n_labels);
     for (uint32_t i = 0; i < config->n_labels; i++) {
         owned[i] = text;
-        if (labels[i])
-            memcpy(text, labels[i], label_bytes(labels[i]));
-        else
-            snprintf(text, LABEL_DEFAULT_BYTES, "LABEL_%u", i);
+        is_number[i] = json_is_integer(labels[i]);
+        print_label(labels[i], i, text);
         text += label_bytes(labels[i]);
     }
     config->labels = owned;
+    config->label_is_number = is_number;
     *strings = owned;
     return 0;
 }
@@ -264,7 +280,7 @@ static int read_labels(const json_t *root, struct model_config *config, void **s
 {
     static const struct field num_labels = {"num_labels",     NULL,          AT(n_labels), 1,
                                             MODEL_LABELS_MAX, LABELS_DEFAULT};
-    const char *labels[MODEL_LABELS_MAX] = {NULL};
+    const json_t *labels[MODEL_LABELS_MAX] = {NULL};
     const json_t *map = present(root, "id2label");
     size_t n_labels = json_object_size(map);
     int status;
@@ -296,6 +312,7 @@ static int read_problem(const json_t *root, struct model_config *config, char er
                       "\"problem_type\" is %.40s; known are regression, "
                       "single_label_classification and multi_label_classification",
                       word ? word : "not a string");
+    config->return_all_scores = json_is_true(present(root, "return_all_scores"));
     config->problem = problems[i].problem;
     if (config->problem == MODEL_SINGLE_LABEL && config->n_labels == 1)
         config->problem = MODEL_MULTI_LABEL;

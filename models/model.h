@@ -45,8 +45,10 @@ struct model_config {
                              BERT with 1 takes single texts only */
     uint32_t n_labels;
     float layer_norm_eps;
-    const char *const *labels; /* (n_labels), UTF-8, owned by the model */
-    char model_type[32];       /* "distilbert", "bert" */
+    const char *const *labels;   /* (n_labels), UTF-8, owned by the model */
+    const bool *label_is_number; /* (n_labels): a whole number in id2label, and so in answers */
+    bool return_all_scores;      /* an answer without top_k has all labels, in the model's order */
+    char model_type[32];         /* "distilbert", "bert" */
 };
 
 /* A tensor inside the mapping: little-endian, row-major, at least 1-byte aligned (safetensors

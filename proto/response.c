@@ -7,7 +7,8 @@
  *   vertex                                      {"predictions":[A,A]}, with top_k [[A,A],[A,A]]
  *
  * The sample's are what transformers' TextClassificationPipeline returns: without top_k the best
- * label, with it a list by falling score in which equals keep the model's order. */
+ * label, with it a list by falling score in which equals keep the model's order. Where the model's
+ * config.json says return_all_scores, A without top_k is the list of all labels in that order. */
 #include "proto/response.h"
 #include "proto/writer.h"
 
@@ -133,7 +134,9 @@ static void sort_labels(const struct answer *answer)
 static void write_label(const struct answer *answer, uint32_t index)
 {
     struct writer *writer = answer->writer;
-    bool is_score_first = answer->request->dialect == REQUEST_TEI;
+    bool is_score_first = answer->request->dialect == REQUEST_TEI; /* whose labels are strings */
+    bool is_number =
+        !is_score_first && answer->labels->is_number != NULL && answer->labels->is_number[index];
 
     writer_map(writer, 2);
     if (is_score_first) {
@@ -141,7 +144,10 @@ static void write_label(const struct answer *answer, uint32_t index)
         writer_float(writer, answer->scores[index]);
     }
     writer_key(writer, "label");
-    writer_string(writer, answer->labels->names[index]);
+    if (is_number)
+        writer_integer(writer, answer->labels->names[index]);
+    else
+        writer_string(writer, answer->labels->names[index]);
     if (!is_score_first) {
         writer_key(writer, "score");
         writer_float(writer, answer->scores[index]);
@@ -172,11 +178,21 @@ static void write_sorted(const struct answer *answer)
     writer_list_end(answer->writer);
 }
 
+static void write_all(const struct answer *answer)
+{
+    writer_list(answer->writer, answer->labels->n_labels);
+    for (uint32_t i = 0; i < answer->labels->n_labels; i++)
+        write_label(answer, i);
+    writer_list_end(answer->writer);
+}
+
 static void write_text(const struct answer *answer, const float *logits)
 {
     response_scores(answer->labels, answer->request->function, logits, answer->scores);
     if (answer->request->dialect == REQUEST_TEI || answer->request->has_top_k)
         write_sorted(answer);
+    else if (answer->labels->return_all)
+        write_all(answer);
     else
         write_best(answer);
 }

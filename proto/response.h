@@ -28,6 +28,9 @@ struct response_labels {
     const char *const *names; /* (n_labels) UTF-8 */
     uint32_t n_labels;
     enum response_problem problem; /* decides what REQUEST_FUNCTION_DEFAULT means */
+    const bool *is_number;         /* (n_labels) names that are written as the whole numbers they
+                                      are, but for TEI; NULL: none */
+    bool return_all;               /* without top_k all labels, in the model's order */
 };
 
 /* Writes the whole answer for `request`. logits[i]: (n_labels) of text i. */

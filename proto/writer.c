@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <msgpack/pack.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BUFFER_BYTES_MIN 256
@@ -155,6 +156,18 @@ void writer_key(struct writer *writer, const char *name)
     if (writer->encoding == REQUEST_JSON) {
         response_append(writer->buffer, ":", 1);
         writer->needs_comma = false;
+    }
+}
+
+void writer_integer(struct writer *writer, const char *digits)
+{
+    msgpack_packer packer = packer_of(writer);
+
+    if (writer->encoding == REQUEST_JSON) {
+        separate(writer);
+        response_append(writer->buffer, digits, strlen(digits));
+    } else {
+        msgpack_pack_int64(&packer, strtoll(digits, NULL, 10));
     }
 }
 

@@ -22,6 +22,8 @@ void writer_list(struct writer *writer, uint32_t n_items);
 void writer_list_end(struct writer *writer);
 void writer_key(struct writer *writer, const char *name);
 void writer_string(struct writer *writer, const char *string);
+/* A whole number of 64 bits, given by its decimal digits. */
+void writer_integer(struct writer *writer, const char *digits);
 /* JSON: as response_append_float(). MessagePack: float 64 of the widened value, nil for NaN and
  * infinities. */
 void writer_float(struct writer *writer, float value);

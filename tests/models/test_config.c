@@ -275,6 +275,33 @@ static void labels_are_put_in_the_order_of_their_numbers(void)
     free(strings);
 }
 
+static void a_label_may_be_a_whole_number(void)
+{
+    struct model_config config;
+    void *strings;
+
+    expect_taken(BERT, "\"id2label\": {\"0\": -9223372036854775808, \"1\": \"1\", \"2\": 0}",
+                 &config, &strings);
+    EXPECT_STRING(config.labels[0], "-9223372036854775808");
+    EXPECT_STRING(config.labels[1], "1");
+    EXPECT_STRING(config.labels[2], "0");
+    EXPECT(config.label_is_number[0] && !config.label_is_number[1] && config.label_is_number[2]);
+    free(strings);
+}
+
+static void an_answer_may_have_all_scores_by_default(void)
+{
+    struct model_config config;
+    void *strings;
+
+    expect_taken(BERT, "\"return_all_scores\": true", &config, &strings);
+    EXPECT(config.return_all_scores);
+    free(strings);
+    expect_taken(BERT, "\"return_all_scores\": false", &config, &strings);
+    EXPECT(!config.return_all_scores && !config.label_is_number[1]);
+    free(strings);
+}
+
 static void labels_without_names_are_numbered(void)
 {
     struct model_config config;
@@ -300,7 +327,12 @@ static void odd_maps_of_labels_are_refused(void)
                    "\"id2label\" has the key \"\"; its 1 keys must be 0 to 0");
     expect_refused(BERT, "\"id2label\": {\"18446744073709551616\": \"a\"}",
                    "\"id2label\" has the key \"18446744073709551616\"; its 1 keys must be 0 to 0");
-    expect_refused(BERT, "\"id2label\": {\"0\": 5}", "\"id2label\": label 0 must be a string");
+    static const char *const values[] = {"0.5", "null", "true", "[]"};
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        char rest[64];
+        snprintf(rest, sizeof(rest), "\"id2label\": {\"0\": %s}", values[i]);
+        expect_refused(BERT, rest, "\"id2label\": label 0 must be a string or a whole number");
+    }
 }
 
 static void a_label_may_have_so_many_bytes_and_no_more(void)
@@ -433,6 +465,8 @@ int main(void)
     RUN(what_the_encoders_do_not_compute_is_refused);
     RUN(the_usual_defaults_written_out_are_taken);
     RUN(labels_are_put_in_the_order_of_their_numbers);
+    RUN(a_label_may_be_a_whole_number);
+    RUN(an_answer_may_have_all_scores_by_default);
     RUN(labels_without_names_are_numbered);
     RUN(odd_maps_of_labels_are_refused);
     RUN(a_label_may_have_so_many_bytes_and_no_more);

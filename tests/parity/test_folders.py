@@ -57,8 +57,12 @@ def random_config(rng, n_words):
         names = [f"LABEL_{i}" for i in range(n_labels)]
         if labels > 1:
             names = [rng.choice(LABELS) if labels == 3 else LABELS[i] for i in range(n_labels)]
+        if rng.random() < 0.15:  # save_pretrained takes no mixture
+            names = rng.sample(range(-9, 9), n_labels)
         common["id2label"] = dict(enumerate(names))
         common["label2id"] = {name: i for i, name in enumerate(names)}
+    if rng.random() < 0.15:
+        common["return_all_scores"] = rng.random() < 0.7
     problem = rng.choice([None, None, "regression", "multi_label_classification", "single"])
     if problem:
         common["problem_type"] = problem.replace("single", "single_label_classification")

@@ -118,7 +118,7 @@ static void *allocate(void *context, size_t size)
 }
 
 static const char *const names[] = {"NEGATIVE", "POSITIVE"};
-static const struct response_labels labels = {names, 2, RESPONSE_SINGLE_LABEL};
+static const struct response_labels labels = {.names = names, .n_labels = 2};
 static float logits[TEXTS_MAX][2];
 static const float *rows[TEXTS_MAX];
 

@@ -90,7 +90,7 @@ static void command_answer(const char *encodings, const char *problem, char *lab
     static const char *names[LABELS_MAX];
     static const float *rows[TEXTS_MAX];
     struct response_buffer buffer = {.allocate = pool_allocate};
-    struct response_labels labels = {names, 0, RESPONSE_SINGLE_LABEL};
+    struct response_labels labels = {.names = names, .n_labels = 0};
     float *logits = pool_allocate(NULL, strlen(logit_hex) + 1);
 
     labels.problem = problem[0] == 'm'   ? RESPONSE_MULTI_LABEL

@@ -41,9 +41,10 @@ CALLS = [
     {"function_to_apply": "sigmoid", "top_k": None},
     {"function_to_apply": "softmax", "top_k": None},
 ]
-# problem_type, labels, the probe's letter. (A regression head gets "none" only from transformers 5
-# on, and by our contract; so it is not compared without function_to_apply.)
+# problem_type, labels, the probe's letter.
 MODELS = [
+    ("regression", 1, "r"),
+    ("regression", 3, "r"),
     ("single_label_classification", 2, "s"),
     ("single_label_classification", 5, "s"),
     ("multi_label_classification", 3, "m"),

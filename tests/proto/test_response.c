@@ -24,7 +24,7 @@ static void begin(enum request_dialect dialect, uint32_t n_texts, uint32_t n_lab
                                        .texts = texts,
                                        .n_texts = n_texts,
                                        .is_list = n_texts > 1 || dialect == REQUEST_VERTEX};
-    labels = (struct response_labels){names, n_labels, RESPONSE_SINGLE_LABEL};
+    labels = (struct response_labels){.names = names, .n_labels = n_labels};
 }
 
 static void answer_is(const char *expected)
@@ -150,6 +150,47 @@ static void vertex_gets_one_prediction_an_instance(void)
     answer_is("{\"predictions\":[[" POSITIVE "],[" NEGATIVE "]]}");
 }
 
+static void a_model_may_answer_with_all_labels_in_its_order(void)
+{
+#define ALL "[{\"label\":\"NEGATIVE\",\"score\":0.04019451513886452}," POSITIVE "]"
+    begin(REQUEST_SAMPLE, 1, 2);
+    labels.return_all = true;
+    answer_is("{\"prediction\":[" ALL "]}");
+    request.is_list = true;
+    answer_is("{\"prediction\":[" ALL "]}");
+    request.is_list = false;
+    request.is_object = true;
+    answer_is("{\"prediction\":" ALL "}");
+    request.is_object = false;
+    request.has_top_k = true;
+    request.top_k = 1;
+    answer_is("{\"prediction\":[" POSITIVE "]}");
+}
+
+static void numbers_in_the_place_of_labels_stay_numbers(void)
+{
+    static const char *const digits[] = {"-7", "300"};
+    static const bool is_number[] = {false, true};
+    const char expected[] = "\x81\xaaprediction\x91\x82\xa5label\xcd\x01\x2c\xa5score\xcb";
+    struct response_buffer buffer = {.allocate = pool_allocate};
+
+    begin(REQUEST_SAMPLE, 1, 2);
+    labels.names = digits;
+    labels.is_number = is_number;
+    answer_is("{\"prediction\":[{\"label\":300,\"score\":0.9598054885864258}]}");
+    request.has_top_k = true;
+    answer_is("{\"prediction\":[{\"label\":300,\"score\":0.9598054885864258},"
+              "{\"label\":\"-7\",\"score\":0.04019451513886452}]}");
+    request.dialect = REQUEST_TEI; /* whose clients want strings */
+    request.has_top_k = false;
+    answer_is("[{\"score\":0.9598054885864258,\"label\":\"300\"},"
+              "{\"score\":0.04019451513886452,\"label\":\"-7\"}]");
+    request.dialect = REQUEST_SAMPLE;
+    response_format(&buffer, REQUEST_MSGPACK, &request, &labels, logits);
+    EXPECT(memcmp(buffer.bytes, expected, sizeof(expected) - 1) == 0);
+    pool_free_blocks();
+}
+
 static void msgpack_has_the_same_shapes(void)
 {
     struct response_buffer buffer = {.allocate = pool_allocate};
@@ -213,7 +254,7 @@ static void scores_follow_the_models_problem(void)
     const float pair[2] = {1.0f, -1.0f};
     float scores[2];
 
-    labels = (struct response_labels){names, 2, RESPONSE_SINGLE_LABEL};
+    labels = (struct response_labels){.names = names, .n_labels = 2};
     response_scores(&labels, REQUEST_FUNCTION_DEFAULT, pair, scores);
     EXPECT(scores[0] == 1.0f / (1.0f + expf(-2.0f)));
     response_scores(&labels, REQUEST_SIGMOID, pair, scores);
@@ -231,7 +272,7 @@ static void scores_follow_the_models_problem(void)
     response_scores(&labels, REQUEST_FUNCTION_DEFAULT, pair, scores);
     EXPECT(scores[0] == 1.0f);
 
-    labels = (struct response_labels){names, 1, RESPONSE_SINGLE_LABEL};
+    labels = (struct response_labels){.names = names, .n_labels = 1};
     response_scores(&labels, REQUEST_FUNCTION_DEFAULT, pair, scores);
     EXPECT(scores[0] == 1.0f / (1.0f + expf(-1.0f)));
 }
@@ -241,7 +282,7 @@ static void softmax_of_huge_logits_does_not_overflow(void)
     const float huge[2] = {3e38f, -3e38f};
     float scores[2];
 
-    labels = (struct response_labels){names, 2, RESPONSE_SINGLE_LABEL};
+    labels = (struct response_labels){.names = names, .n_labels = 2};
     response_scores(&labels, REQUEST_SOFTMAX, huge, scores);
     EXPECT(scores[0] == 1.0f && scores[1] == 0.0f);
 }
@@ -252,7 +293,7 @@ static void softmax_sums_to_one_for_any_number_of_labels(void)
 
     for (uint32_t n = 1; n <= 1000; n = n < 20 ? n + 1 : n * 3 / 2) {
         double sum = 0;
-        labels = (struct response_labels){names, n, RESPONSE_SINGLE_LABEL};
+        labels = (struct response_labels){.names = names, .n_labels = n};
         for (uint32_t i = 0; i < n; i++)
             many[i] = sinf((float)i) * 5;
         response_scores(&labels, REQUEST_SOFTMAX, many, scores);
@@ -291,6 +332,8 @@ int main(void)
     RUN(negative_and_zero_scores_sort_by_value);
     RUN(text_embeddings_inference_gets_all_labels_score_first);
     RUN(vertex_gets_one_prediction_an_instance);
+    RUN(a_model_may_answer_with_all_labels_in_its_order);
+    RUN(numbers_in_the_place_of_labels_stay_numbers);
     RUN(msgpack_has_the_same_shapes);
     RUN(errors_are_escaped);
     RUN(a_buffer_grows_and_keeps_its_bytes);
