@@ -224,16 +224,8 @@ def encode(tokenizer, text, pair=None):
         return None
 
 
-def check_encode(tool, folder, tokenizer, cases):
-    """cases: (text, pair or None, max_length, direction)"""
-    answers = run_tool(
-        tool,
-        folder,
-        [
-            request(b"l" if direction == "left" else b"e", text, pair, max_length)
-            for text, pair, max_length, direction in cases
-        ],
-    )
+def check_encode(folder, tokenizer, cases, answers):
+    """cases: (text, pair or None, max_length, direction); answers: ours to them."""
     for (text, pair, max_length, direction), (ids, type_start, truncated) in zip(cases, answers):
         tokenizer.enable_truncation(max_length, direction=direction)
         found = encode(tokenizer, text, pair)
@@ -264,9 +256,7 @@ def check_encode(tool, folder, tokenizer, cases):
     tokenizer.no_truncation()
 
 
-def check_explain(tool, folder, tokenizer, texts):
-    answers = run_tool(tool, folder, [request(b"x", text) for text in texts])
-    counts = run_tool(tool, folder, [request(b"c", text) for text in texts])
+def check_explain(folder, tokenizer, texts, answers, counts):
     for text, tokens, count in zip(texts, answers, counts):
         found = encode(tokenizer, text)
         if found is None:
@@ -296,8 +286,20 @@ def random_cases(source, words, extra, count):
 
 def check(tool, folder, tokenizer, source, words, extra, count):
     cases = random_cases(source, words, extra, count)
-    check_encode(tool, folder, tokenizer, cases)
-    check_explain(tool, folder, tokenizer, [text for text, _, _, _ in cases[: count // 4]])
+    texts = [text for text, _, _, _ in cases[: count // 4]]
+    answers = run_tool(  # at once: it reads the folder anew each time
+        tool,
+        folder,
+        [
+            request(b"l" if direction == "left" else b"e", text, pair, max_length)
+            for text, pair, max_length, direction in cases
+        ]
+        + [request(b"x", text) for text in texts]
+        + [request(b"c", text) for text in texts],
+    )
+    check_encode(folder, tokenizer, cases, answers[:count])
+    counts_at = count + len(texts)
+    check_explain(folder, tokenizer, texts, answers[count:counts_at], answers[counts_at:])
 
 
 # --- tokenizers to compare ------------------------------------------------------------------------

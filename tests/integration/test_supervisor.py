@@ -130,7 +130,9 @@ class ChildrenTest(unittest.TestCase):
 
     def test_a_reader_that_is_ended_too_soon_knows_nothing(self):
         """So its program counts as ready, or it would be starting for ever."""
-        script = """trap() { [[ $* != ' TERM INT HUP' || -z ${write_end:-} ]] || kill -HUP $BASHPID; }
+        script = """trap() {
+                [[ $* != ' TERM INT HUP' || -z ${write_end:-} ]] || kill -HUP $BASHPID
+            }
             ready() { echo "ready $2"; }
             ended() { echo "ended $2"; }
             spawn_announced ended ready bash -c 'exec sleep 100'

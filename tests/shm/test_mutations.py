@@ -77,19 +77,35 @@ def apply(mutant, text):
     return text
 
 
-def run(source, folder, test):
-    """Compiles `test` with the library in `folder` and runs it: "red", as it should be, or "green";
-    "blind" when it is green and has skipped something, for want of privileges."""
-    files, flags = TESTS[test]
-    program = folder / test
+def compile_in(folder, source, flags, *files):
+    """cc, with the library's headers in `folder` before those of `source`."""
     compiled = subprocess.run(
         ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-w", "-O1", "-pthread",
-         f"-I{folder}", f"-I{source}", *flags,
-         *(str(folder / "shm" / f"{name}.c") for name in LIBRARY),
-         *(str(source / "tests" / "shm" / name) for name in files), "-o", str(program)],
-        capture_output=True, text=True)
+         f"-I{folder}", f"-I{source}", *flags, *files], cwd=folder, capture_output=True, text=True)
     if compiled.returncode != 0:
-        raise ValueError(f"the mutant does not compile:\n{compiled.stderr}")
+        raise ValueError(f"this does not compile:\n{compiled.stderr}")
+
+
+def compile_sound(source, work, test):
+    """The objects of `test` and of the library without a mistake, in a folder of their own."""
+    files, flags = TESTS[test]
+    folder = work / "sound" / test
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    compile_in(folder, source, flags, "-c",
+               *(str(source / "shm" / f"{name}.c") for name in LIBRARY),
+               *(str(source / "tests" / "shm" / name) for name in files))
+    return folder
+
+
+def run(source, folder, changed, test):
+    """Links `test` with the changed file of the library in `folder` and runs it: "red", as it
+    should be, or "green"; "blind" when it is green and skipped something for want of privileges."""
+    program = folder / test
+    sound = folder.parent / "sound" / test
+    objects = [str(file) for file in sound.glob("*.o") if file.stem != Path(changed).stem]
+    compile_in(folder, source, TESTS[test][1], str(folder / "shm" / changed), *objects, "-o",
+               str(program))
     try:
         ended = subprocess.run([str(program)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                text=True, timeout=SECONDS_MAX)
@@ -108,7 +124,7 @@ def judge(source, work, mutant):
     path = folder / "shm" / mutant.file
     try:
         path.write_text(apply(mutant, path.read_text()))
-        colours = {test: run(source, folder, test) for test in mutant.tests}
+        colours = {test: run(source, folder, mutant.file, test) for test in mutant.tests}
     except ValueError as error:
         return "NOT CAUGHT", f": {error}"
     shutil.rmtree(folder)
@@ -127,6 +143,8 @@ def main():
     work.mkdir(parents=True, exist_ok=True)
     counts = collections.Counter()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        tests = sorted({test for mutant in mutants for test in mutant.tests})
+        list(pool.map(lambda test: compile_sound(source, work, test), tests))
         verdicts = pool.map(lambda mutant: judge(source, work, mutant), mutants)
         for mutant, (verdict, why) in zip(mutants, verdicts):
             print(f"{verdict}: {mutant.name}{why}", flush=True)
