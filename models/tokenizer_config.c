@@ -27,11 +27,12 @@ static const char *const bert_classes[] = {
     "BertTokenizer",           "BertTokenizerFast",       "DistilBertTokenizer",
     "DistilBertTokenizerFast", "ElectraTokenizer",        "ElectraTokenizerFast",
     "MobileBertTokenizer",     "MobileBertTokenizerFast", "RetriBertTokenizer"};
-/* Of these, those without token_type_ids among their model_input_names. */
-static const char *const one_type_classes[] = {"DistilBertTokenizer", "DistilBertTokenizerFast",
-                                               "RetriBertTokenizer"};
-/* Classes that take tokenizer.json as it is. */
+/* Classes that take tokenizer.json as it is; the second only transformers 5 knows. */
 static const char *const generic_classes[] = {"PreTrainedTokenizerFast", "TokenizersBackend"};
+
+/* Of all these, those without token_type_ids among their model_input_names. */
+static const char *const one_type_classes[] = {"DistilBertTokenizer", "DistilBertTokenizerFast",
+                                               "RetriBertTokenizer", "TokenizersBackend"};
 
 static bool is_one_of(const char *word, const char *const *words, size_t n_words)
 {

@@ -499,6 +499,20 @@ static void other_normalizers_stay_as_they_are(void)
     tokenizer_files_close(&files);
 }
 
+/* transformers 5 gives its own generic class no token types, transformers 4 gives its some. */
+static void of_generic_classes_one_has_no_token_types(void)
+{
+    struct tokenizer_files files;
+    struct parts parts = {NULL};
+    expect_opened(&files, &(struct folder){.json = json_of(&parts),
+                                           .config = "{" CLASS("TokenizersBackend") "}"});
+    EXPECT(files.one_token_type && !files.lowercase);
+    tokenizer_files_close(&files);
+    expect_opened(&files, &(struct folder){.json = json_of(&parts), .config = "{" GENERIC "}"});
+    EXPECT(!files.one_token_type && !files.lowercase);
+    tokenizer_files_close(&files);
+}
+
 static void the_truncation_side_is_the_configurations_else_the_direction(void)
 {
     static const struct {
@@ -732,6 +746,7 @@ int main(void)
     RUN(forms_that_real_files_have_are_taken);
     RUN(the_configuration_and_its_class_defaults_win);
     RUN(other_normalizers_stay_as_they_are);
+    RUN(of_generic_classes_one_has_no_token_types);
     RUN(the_truncation_side_is_the_configurations_else_the_direction);
     RUN(special_tokens_may_be_split_in_texts);
     RUN(bad_tokenizer_json_is_refused);
