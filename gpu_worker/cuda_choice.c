@@ -78,10 +78,9 @@ static int settle(struct encoder *twin, struct encoder *owner, struct cuda_bucke
     for (uint32_t i = 0; result == 0 && i < CUDA_GEMM_COUNT; i++)
         if (twin->gemms[i].buckets == buckets)
             result = settle_gemm(twin, operands, i, bucket, timed, error);
-    if (result != 0) {
-        cudaGetLastError(); /* else the thread's next launch would find this error */
+    cudaGetLastError(); /* of a trial that failed: else the thread's next launch would find it */
+    if (result != 0)
         return result;
-    }
     for (uint32_t i = 0; twin != owner && i < CUDA_GEMM_COUNT; i++)
         if (twin->gemms[i].buckets == buckets)
             owner->gemms[i].algorithms[bucket] = twin->gemms[i].algorithms[bucket];

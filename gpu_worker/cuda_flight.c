@@ -24,12 +24,20 @@ static bool has_reached(const uint32_t *signal, uint32_t number)
     return (int32_t)(__atomic_load_n(signal, __ATOMIC_ACQUIRE) - number) >= 0;
 }
 
+/* Forgets what is not the card's own error, else this thread's next launch of a kernel would find
+ * it: "not ready", too, though CUDA's guide says that it is not remembered. */
+static cudaError_t ask_card(const struct encoder *e)
+{
+    const cudaError_t status = cudaStreamQuery(e->stream);
+    cudaGetLastError();
+    return status;
+}
+
 /* A launch was refused. An error of the card's sticks: every call reports it from now on. One that
  * does not is the graph's own, nothing of it was launched, and its bucket does without. */
 static bool card_has_failed(const struct encoder *e)
 {
-    cudaGetLastError(); /* one of the graph's own is forgotten, one of the card's is not */
-    const cudaError_t status = cudaStreamQuery(e->stream);
+    const cudaError_t status = ask_card(e);
     return status != cudaSuccess && status != cudaErrorNotReady;
 }
 
@@ -90,7 +98,7 @@ int cuda_submit(struct encoder *e, const struct batch *batch)
 static int ask_after(struct encoder *e, uint64_t now_ns)
 {
     const uint64_t waited_ns = now_ns - e->submitted_ns[(e->completed + 1) % BATCHES_IN_FLIGHT];
-    const cudaError_t status = cudaStreamQuery(e->stream);
+    const cudaError_t status = ask_card(e);
     e->next_query_ns = now_ns + QUERY_AFTER_NS;
     if (status != cudaSuccess && status != cudaErrorNotReady) {
         e->failed = true;

@@ -385,6 +385,16 @@ static bool becomes_reference(struct run *run, const cublasLtMatmulAlgo_t *algor
 
 /* ---- choosing ---- */
 
+/* A result may say that it holds no algorithm. */
+static void drop_empty_candidates(struct run *run)
+{
+    int n = 0;
+    for (int i = 0; i < run->n_candidates; i++)
+        if (run->candidates[i].state == CUBLAS_STATUS_SUCCESS)
+            run->candidates[n++] = run->candidates[i];
+    run->n_candidates = n;
+}
+
 static int find_candidates(struct run *run, char error[ERROR_BYTES])
 {
     const struct cuda_gemm_context *context = &run->trial->context;
@@ -404,6 +414,7 @@ static int find_candidates(struct run *run, char error[ERROR_BYTES])
         status =
             blas->heuristic(blas->handle, call->matmul, call->weight, call->x, call->y, call->y,
                             preference, CANDIDATES_MAX, run->candidates, &run->n_candidates);
+    drop_empty_candidates(run);
     if (status == CUBLAS_STATUS_SUCCESS && run->n_candidates == 0)
         status = CUBLAS_STATUS_NOT_SUPPORTED;
     if (preference != NULL)
@@ -428,6 +439,8 @@ bool cuda_trial_time(cudaStream_t stream, bool (*enqueue)(void *context), void *
         cudaEventDestroy(ended);
     if (began != NULL)
         cudaEventDestroy(began);
+    if (!runs)
+        cudaGetLastError(); /* else the thread's next launch would find this error */
     return runs;
 }
 

@@ -232,8 +232,10 @@ static const char *cuda_describe(const struct encoder *e)
 static uint32_t cuda_useful_batch_tokens(const struct encoder_options *options)
 {
     int count = 0;
-    if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0) != cudaSuccess)
+    if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0) != cudaSuccess) {
+        cudaGetLastError(); /* else the start's first launch would find this error */
         return USEFUL_TOKENS;
+    }
     return count >= MULTIPROCESSORS_OF_LARGE ? USEFUL_TOKENS_LARGE : USEFUL_TOKENS;
 }
 

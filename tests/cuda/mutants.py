@@ -1,5 +1,5 @@
 """The planted bugs of tests/cuda/mutate.py: the file under gpu_worker/, what stands there, and what
-the bug puts in its place (where it stands first)."""
+the bug puts in its place. The text must stand there once: test_cuda_mutants_apply looks."""
 
 MUTANTS = [
     # LayerNorm and embedding
@@ -376,6 +376,17 @@ MUTANTS = [
         "kernels/head.cuh",
         "sum + bias[label]",
         "sum + bias[0]",
+    ),
+    # what only nvcc sees
+    (
+        "kernels/portable.cuh",
+        "*(volatile uint32_t *)word = value;",
+        "*word = value;",
+    ),
+    (
+        "kernels/portable.cuh",
+        "    __threadfence_system();\n",
+        "    __threadfence();\n",
     ),
     # our GEMM
     (
@@ -1176,8 +1187,8 @@ MUTANTS = [
     ),
     (
         "cuda_choice.c",
-        "        return result;\n    }\n    for (uint32_t i = 0; twin != owner",
-        "    }\n    for (uint32_t i = 0; twin != owner",
+        "    if (result != 0)\n        return result;\n    for (uint32_t i = 0; twin != owner",
+        "    for (uint32_t i = 0; twin != owner",
     ),
     (
         "cuda_choice.c",
@@ -1294,7 +1305,143 @@ MUTANTS = [
     ),
     (
         "cuda_flight.c",
-        "    cudaGetLastError(); /* one",
-        "    /* one",
+        "    cudaGetLastError();\n    return status;",
+        "    return status;",
+    ),
+    # Results that say of themselves that they are none
+    (
+        "cuda_gemm.c",
+        "found.state == CUBLAS_STATUS_SUCCESS",
+        "true",
+    ),
+    (
+        "cuda_trial.c",
+        "run->candidates[i].state == CUBLAS_STATUS_SUCCESS",
+        "true",
+    ),
+    # Errors that a thread remembers
+    (
+        "cuda_choice.c",
+        "    cudaGetLastError(); /* of a trial",
+        "    /* of a trial",
+    ),
+    (
+        "cuda_trial.c",
+        "    if (!runs)\n        cudaGetLastError(); /* else",
+        "    /* else",
+    ),
+    (
+        "encoder_cuda.c",
+        "        cudaGetLastError(); /* else the start",
+        "        /* else the start",
+    ),
+    # Events that cannot be made, recorded, waited for or read
+    (
+        "cuda_trial.c",
+        "&& cudaEventCreate(&ended) == cudaSuccess;",
+        "&& (cudaEventCreate(&ended), true);",
+    ),
+    (
+        "cuda_trial.c",
+        "runs = cudaEventRecord(began, stream) == cudaSuccess;",
+        "cudaEventRecord(began, stream);",
+    ),
+    (
+        "cuda_trial.c",
+        "cudaEventRecord(ended, stream) == cudaSuccess",
+        "(cudaEventRecord(ended, stream), true)",
+    ),
+    (
+        "cuda_trial.c",
+        "cudaEventElapsedTime(milliseconds, began, ended) == cudaSuccess",
+        "(cudaEventElapsedTime(milliseconds, began, ended), true)",
+    ),
+    # A trial's inputs
+    (
+        "cuda_trial.c",
+        "sign_of(format), &state);",
+        "sign_of(format), &(uint64_t){state});",
+    ),
+    (
+        "cuda_trial.c",
+        " && trials->tiles[i].in_dim == gemm->in_dim",
+        "",
+    ),
+    (
+        "cuda_trial.c",
+        "trials->tiles[i].type == gemm->x_type && ",
+        "",
+    ),
+    (
+        "cuda_trial.c",
+        ".operands = {trials->y, trials->x, trials->weight,",
+        ".operands = {trials->y, trials->weight, trials->x,",
+    ),
+    # What a tune file and a calibration are written and read for
+    (
+        "cuda_choice.c",
+        "e->choice.loaded && e->choice.has_changed &&",
+        "e->choice.loaded &&",
+    ),
+    (
+        "cuda_choice.c",
+        "    if (timed) {\n",
+        "    if (wanted) {\n",
+    ),
+    (
+        "cuda_choice.c",
+        "needed[2] = {0, gemm->buckets->count - 1}",
+        "needed[2] = {0, 0}",
+    ),
+    (
+        "cuda_choice.c",
+        "needed[2] = {0, gemm->buckets->count - 1}",
+        "needed[2] = {gemm->buckets->count - 1, gemm->buckets->count - 1}",
+    ),
+    (
+        "cuda_fp8.c",
+        "amax > 0.0f ? amax / CUDA_FP8_LARGEST : 1.0f",
+        "amax / CUDA_FP8_LARGEST",
+    ),
+    (
+        "cuda_fp8.c",
+        " || path[0] == 0",
+        "",
+    ),
+    (
+        "cuda_fp8.c",
+        " || recording->n_texts == 0",
+        "",
+    ),
+    (
+        "cuda_fp8.c",
+        "    recording->n_texts = 0;\n",
+        "",
+    ),
+    (
+        "encoder_cuda.c",
+        "    if (!e->failed) /* a card",
+        "    if (true) /* a card",
+    ),
+    # Captures that cannot begin or end, threads
+    (
+        "cuda_graphs.c",
+        "    if (result != 0)\n        return result;\n    result = enqueue",
+        "    result = enqueue",
+    ),
+    (
+        "cuda_graphs.c",
+        "return result != 0 ? result : end_result;",
+        "return result;",
+    ),
+    (
+        "cuda_gemm.c",
+        "    if (ended == cudaSuccess) {\n        status =",
+        "    {\n        status =",
+    ),
+    (
+        "cuda_start.c",
+        "    if (!own)\n        pthread_join",
+        "    if (!own && result == 0)\n        pthread_join",
     ),
 ]

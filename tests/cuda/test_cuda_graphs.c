@@ -261,21 +261,61 @@ static void a_graph_that_cannot_be_launched_is_given_up(void)
     }
 }
 
+static void break_card(struct encoder *encoder)
+{
+    standin_hang(true); /* so that it breaks after both launches */
+    EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[0].batch), 0);
+    standin_break_next_kernel();
+    standin_hang(false);
+    cudaDeviceSynchronize();
+}
+
 /* The launch reports an error that is the card's, and the encoder does not go on. */
 static void a_launch_that_meets_a_broken_card_ends_the_encoder(void)
 {
     float logits[2 * SEQUENCES_MAX];
     struct encoder *encoder = create();
     cuda_graphs_wait(&encoder->graphs);
-    standin_hang(true); /* so that it breaks after both launches */
-    EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[0].batch), 0);
-    standin_break_next_kernel();
-    standin_hang(false);
-    cudaDeviceSynchronize();
+    break_card(encoder);
     EXPECT_EQUAL(encoder_cuda.submit(encoder, &texts[0].batch), -EIO);
     EXPECT(encoder->failed && !encoder->graphs.body_is_given_up[0]);
     EXPECT_EQUAL(encoder_cuda.collect(encoder, logits, clock_now_ns()), -EIO);
     destroy(encoder);
+}
+
+/* Nothing is made of what a failed card says; the thread comes to its end, and nothing is left. */
+static void a_card_that_breaks_is_the_end_of_trials_and_graphs(void)
+{
+    for (uint32_t n = 0; n < N_GRAPHS; n++) {
+        standin_allow_graphs(n);
+        struct encoder *encoder = create();
+        wait_until_ready(encoder, n);
+        const uint32_t n_open = count_ready(&encoder->tokens) + count_ready(&encoder->sequences);
+        break_card(encoder);
+        standin_allow_graphs(UINT64_MAX);
+        cuda_graphs_wait(&encoder->graphs);
+        EXPECT_EQUAL(encoder->graphs.n_ready, n);
+        EXPECT(count_ready(&encoder->tokens) + count_ready(&encoder->sequences) <= n_open + 1);
+        EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts[0].batch, (float[2 * SEQUENCES_MAX]){0}),
+                     -EIO);
+        destroy(encoder);
+    }
+}
+
+/* Ten captures of the start ask whether algorithms can be captured; what follows are graphs. */
+static void a_capture_that_cannot_begin_or_end_is_none(void)
+{
+    static const char *const calls[] = {"cudaStreamBeginCapture", "cudaStreamEndCapture"};
+    for (size_t i = 0; i < ARRAY_COUNT(calls); i++)
+        for (uint64_t n = 9; n <= 12; n++) {
+            standin_fail_call_of(calls[i], n);
+            struct encoder *encoder = create();
+            cuda_graphs_wait(&encoder->graphs);
+            EXPECT_EQUAL(encoder->graphs.n_ready, n <= 10 ? N_GRAPHS : N_GRAPHS - 1);
+            expect_bits_of_the_reference(encoder);
+            answer_all(encoder);
+            destroy(encoder);
+        }
 }
 
 static void an_encoder_may_end_at_any_moment(void)
@@ -325,6 +365,8 @@ int main(void)
     RUN(an_encoder_may_end_within_a_trial);
     RUN(a_graph_that_cannot_be_launched_is_given_up);
     RUN(a_launch_that_meets_a_broken_card_ends_the_encoder);
+    RUN(a_card_that_breaks_is_the_end_of_trials_and_graphs);
+    RUN(a_capture_that_cannot_begin_or_end_is_none);
     RUN(an_encoder_may_end_at_any_moment);
     RUN(an_end_waits_for_one_graph_at_most);
     return 0;

@@ -13,6 +13,7 @@
 #define CALLS_MAX 100000
 
 static int threads_until_failure; /* 0: none fails */
+static uint32_t n_threads;        /* started and not joined; atomic */
 
 /* In front of the C library's own, as long as this program lives. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
@@ -22,7 +23,17 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
     if (threads_until_failure > 0 && --threads_until_failure == 0)
         return EAGAIN;
-    return create(thread, attributes, run, argument);
+    const int result = create(thread, attributes, run, argument);
+    __atomic_fetch_add(&n_threads, result == 0, __ATOMIC_RELAXED);
+    return result;
+}
+
+int pthread_join(pthread_t thread, void **returned)
+{
+    int (*join)(pthread_t, void **);
+    *(void **)&join = dlsym(RTLD_NEXT, "pthread_join");
+    __atomic_fetch_sub(&n_threads, 1, __ATOMIC_RELAXED);
+    return join(thread, returned);
 }
 
 static struct encoder *create(const struct model_config *config, enum encoder_dtype dtype,
@@ -160,6 +171,7 @@ static void large_cards_are_given_larger_batches(void)
     EXPECT_EQUAL(encoder_cuda.useful_batch_tokens(NULL), 8192);
     standin_set_device(0, 0, 0, 132);
     EXPECT_EQUAL(encoder_cuda.useful_batch_tokens(NULL), 2048);
+    EXPECT_EQUAL(cudaGetLastError(), cudaSuccess); /* a launch would meet it */
     standin_reset();
 }
 
@@ -177,6 +189,7 @@ static void a_missing_cublas_gets_a_sentence(void)
 static void any_call_may_fail_and_nothing_leaks(void)
 {
     uint64_t n = 1, n_calls = CALLS_MAX;
+    const uint32_t n_threads_before = n_threads; /* the stand-in's card */
     for (; n <= n_calls; n += n < 300 ? 1 : 17) {
         char error[ERROR_BYTES] = "";
         const uint64_t before = standin_counters().api_calls;
@@ -189,6 +202,7 @@ static void any_call_may_fail_and_nothing_leaks(void)
         }
         encoder_cuda.destroy(encoder);
         EXPECT_EQUAL(standin_counters().live_objects, 0);
+        EXPECT_EQUAL(n_threads, n_threads_before);
         standin_reset();
     }
     EXPECT(n > 600 && n_calls < CALLS_MAX);

@@ -1,5 +1,7 @@
 /* Trials of cuBLASLt's algorithms: they tell orders of summation apart for every type and size of
  * model, wherever a row lies, and a card that fails is not taken for an algorithm that differs. */
+#include <math.h>
+
 #include "gpu_worker/cuda_engine.h"
 #include "shm/log.h"
 #include "tests/cuda/standin/standin.h"
@@ -64,6 +66,39 @@ static void orders_are_told_apart_in_the_smallest_models(void)
             expect_one_order(encoder);
             destroy(encoder);
         }
+}
+
+/* Rows of x come twice, else each row of x and of the weights is another one: where the two were
+ * alike, y[i][j] and y[j][i] would be, too, and who takes one for the other would go unnoticed.
+ * Signs do not count: partners have the other one in x. */
+static void expect_rows_of_their_own(const struct cuda_trial_tile *tile)
+{
+    const uint32_t n = CUDA_TRIAL_ROWS, columns = tile->in_dim;
+    const float *x = tile->x, *weight = tile->weight;
+    EXPECT_EQUAL(tile->type, CUDA_R_32F);
+    EXPECT(memcmp(x, x + n * columns, n * columns * sizeof *x) == 0);
+    for (uint32_t i = 0; i < n + CUDA_TRIAL_COLUMNS; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            const float *one = i < n ? x + i * columns : weight + (i - n) * columns;
+            const float *other = j < n ? x + j * columns : weight + (j - n) * columns;
+            uint32_t n_alike = 0;
+            for (uint32_t c = 0; c < columns; c++)
+                n_alike += fabsf(one[c]) == fabsf(other[c]);
+            EXPECT(n_alike < columns / 4);
+        }
+}
+
+static void inputs_of_a_trial_differ_in_every_operand(void)
+{
+    struct model_config config = RANDOM_MODEL_SMALL;
+    config.ffn_dim = 48; /* rows of two lengths */
+    struct encoder *encoder = create(&config, ENCODER_DTYPE_FLOAT32, 48);
+    EXPECT(encoder != NULL);
+    cuda_graphs_wait(&encoder->graphs);
+    EXPECT_EQUAL(encoder->trials.n_tiles, 2);
+    for (uint32_t i = 0; i < encoder->trials.n_tiles; i++)
+        expect_rows_of_their_own(&encoder->trials.tiles[i]);
+    destroy(encoder);
 }
 
 /* How many of a GEMM's compared outputs the other order changes, on the trial's own inputs. */
@@ -146,6 +181,7 @@ int main(void)
 {
     log_init("test", false, LOG_SEVERITY_ERROR);
     RUN(orders_are_told_apart_in_the_smallest_models);
+    RUN(inputs_of_a_trial_differ_in_every_operand);
     RUN(many_outputs_of_a_trial_differ_between_orders);
     RUN(a_failing_card_changes_no_reference);
     return 0;

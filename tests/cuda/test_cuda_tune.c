@@ -96,6 +96,14 @@ static bool is_whole(void)
     return read_file(bytes) == whole_bytes && memcmp(bytes, whole, whole_bytes) == 0;
 }
 
+/* Another one after each writing: a new file replaces the old one. */
+static uint64_t number_of_file(void)
+{
+    struct stat status;
+    EXPECT_EQUAL(stat(path, &status), 0);
+    return status.st_ino;
+}
+
 static uint32_t files_in_folder(void)
 {
     uint32_t n = 0;
@@ -111,7 +119,10 @@ static void the_second_start_tries_nothing_and_gives_the_same_bits(void)
     unsetenv("WEIR_CUDA_TUNE_FILE");
     const struct start without = start();
     setenv("WEIR_CUDA_TUNE_FILE", path, 1);
-    const struct start first = start(), second = start();
+    const struct start first = start();
+    const uint64_t number = number_of_file();
+    const struct start second = start();
+    EXPECT_EQUAL(number_of_file(), number);
     EXPECT(without.matmuls > MATMULS_OF_A_BATCH);
     EXPECT(first.matmuls > without.matmuls);
     EXPECT_EQUAL(second.matmuls, MATMULS_OF_A_BATCH);
@@ -192,6 +203,39 @@ static void an_algorithm_that_cannot_be_captured_is_chosen_anew(void)
     EXPECT(!second.narrow_for_few);
     EXPECT_EQUAL(second.matmuls, MATMULS_OF_A_BATCH);
     EXPECT(memcmp(first.logits, second.logits, sizeof first.logits) == 0);
+    standin_forbid_capture_of_narrow(false);
+    write_file(whole, whole_bytes);
+}
+
+/* The file `bytes`, but for a bucket of the first GEMM: that one has the narrow algorithm, which
+ * the good file has for its smallest. */
+static void write_file_with_narrow(unsigned char *bytes, uint32_t bucket)
+{
+    static unsigned char forged[FILE_BYTES_MAX];
+    const size_t place =
+        sizeof(struct cuda_tune_header) + offsetof(struct cuda_tune_entry, algorithm);
+    memcpy(forged, bytes, whole_bytes);
+    memcpy(forged + place + bucket * sizeof(struct cuda_tune_entry), whole + place,
+           sizeof(cublasLtMatmulAlgo_t));
+    sign(forged, whole_bytes);
+    write_file(forged, whole_bytes);
+}
+
+/* The first answers need the smallest and the largest bucket: the file is no better than none where
+ * one of these cannot be captured. A bucket between them is chosen anew beside the answers. */
+static void a_file_whose_first_or_last_bucket_cannot_be_captured_is_timed_anew(void)
+{
+    static unsigned char without_narrow[FILE_BYTES_MAX];
+    unlink(path);
+    standin_forbid_capture_of_narrow(true);
+    const uint64_t timed = start().matmuls;
+    EXPECT_EQUAL(read_file(without_narrow), whole_bytes);
+    for (uint32_t bucket = 0; bucket < 3; bucket++) {
+        write_file_with_narrow(without_narrow, bucket);
+        const uint64_t matmuls = start().matmuls;
+        EXPECT(matmuls > MATMULS_OF_A_BATCH);
+        EXPECT_EQUAL(matmuls == timed, bucket != 1);
+    }
     standin_forbid_capture_of_narrow(false);
     write_file(whole, whole_bytes);
 }
@@ -331,6 +375,22 @@ static void auto_wants_more_than_a_hair(void)
     unlink(path);
 }
 
+/* The times of the FFN are the last of the start, two in each of two buckets: in steps of three one
+ * of them is met. */
+static void an_ffn_whose_time_cannot_be_taken_is_cublas(void)
+{
+    bool ours = true;
+    uint64_t n = 1;
+    for (; ours && n < 200; n += 3) {
+        unlink(path);
+        standin_fail_call_of("cudaEventElapsedTime", n);
+        ours = ffn_start("auto").ours;
+        standin_reset();
+    }
+    EXPECT(!ours && n > 4);
+    unlink(path);
+}
+
 static void expect_ffn_refusal(const char *word, const char *words)
 {
     const struct encoder_options options = {
@@ -416,16 +476,28 @@ static bool forged(unsigned char *bytes, size_t *n, uint32_t i)
     return true;
 }
 
-/* An algorithm that cuBLASLt does not know for this shape. */
-static bool of_no_algorithm(unsigned char *bytes, size_t *n, uint32_t i)
+/* Each algorithm with a byte changed. */
+static bool of_another_algorithm(unsigned char *bytes, size_t *n, uint32_t i, size_t byte)
 {
-    const uint32_t n_entries =
-        (uint32_t)((*n - 8 - sizeof(struct cuda_tune_header)) / sizeof(struct cuda_tune_entry));
-    if (i >= n_entries)
+    const size_t entries = *n - 8 - sizeof(struct cuda_tune_header);
+    if (i >= entries / sizeof(struct cuda_tune_entry))
         return false;
-    bytes[sizeof(struct cuda_tune_header) + i * sizeof(struct cuda_tune_entry) + 16] ^= 1;
+    bytes[sizeof(struct cuda_tune_header) + i * sizeof(struct cuda_tune_entry) +
+          offsetof(struct cuda_tune_entry, algorithm) + byte] ^= 1;
     sign(bytes, *n);
     return true;
+}
+
+/* None that cuBLASLt knows: it says so in what its question returns. */
+static bool of_no_algorithm(unsigned char *bytes, size_t *n, uint32_t i)
+{
+    return of_another_algorithm(bytes, n, i, 0);
+}
+
+/* One for another shape: the stand-in says so in the result's state alone. */
+static bool of_another_shape(unsigned char *bytes, size_t *n, uint32_t i)
+{
+    return of_another_algorithm(bytes, n, i, 2 * sizeof(uint64_t));
 }
 
 static void no_damaged_or_forged_file_is_taken(void)
@@ -434,6 +506,7 @@ static void no_damaged_or_forged_file_is_taken(void)
     expect_loader_refuses_all(flipped);
     expect_loader_refuses_all(forged);
     expect_loader_refuses_all(of_no_algorithm);
+    expect_loader_refuses_all(of_another_shape);
     whole[whole_bytes] = 0;
     write_file(whole, whole_bytes + 1);
     expect_refusal();
@@ -533,6 +606,31 @@ static void any_call_of_a_timed_start_may_fail_and_nothing_leaks(void)
     EXPECT(succeeded);
 }
 
+/* An event that cannot be made, recorded, waited for or read: the first algorithm has no time, the
+ * next one is taken, and no launch meets the error later. */
+static void a_time_that_cannot_be_taken_is_no_hindrance(void)
+{
+    static const struct {
+        const char *call;
+        uint64_t n_a_time;
+    } calls[] = {{"cudaEventCreate", 2},
+                 {"cudaEventRecord", 2},
+                 {"cudaEventSynchronize", 1},
+                 {"cudaEventElapsedTime", 1}};
+    for (size_t i = 0; i < ARRAY_COUNT(calls); i++)
+        for (uint64_t n = 1; n <= calls[i].n_a_time; n++) {
+            char error[ERROR_BYTES] = "";
+            unlink(path);
+            standin_fail_call_of(calls[i].call, n);
+            struct encoder *encoder = create(ENCODER_DTYPE_FLOAT16, 48, error);
+            EXPECT(encoder != NULL);
+            EXPECT(standin_algorithm_is_narrow(encoder->gemms[CUDA_GEMM_qkv].algorithms));
+            encoder_cuda.destroy(encoder);
+            EXPECT_EQUAL(standin_counters().live_objects, 0);
+            standin_reset();
+        }
+}
+
 int main(void)
 {
     log_init("test", false, LOG_SEVERITY_ERROR); /* hundreds of files are refused in a line each */
@@ -542,6 +640,7 @@ int main(void)
     RUN(the_key_names_all_that_the_choice_depends_on);
     RUN(times_choose_among_equals);
     RUN(an_algorithm_that_cannot_be_captured_is_chosen_anew);
+    RUN(a_file_whose_first_or_last_bucket_cannot_be_captured_is_timed_anew);
     RUN(one_that_cannot_be_captured_later_is_chosen_anew_beside_answers);
     RUN(no_damaged_or_forged_file_is_taken);
     RUN(a_file_of_another_card_driver_dtype_or_size_is_not_taken);
@@ -550,8 +649,10 @@ int main(void)
     RUN(a_bucket_without_an_algorithm_of_the_references_bits_is_not_used);
     RUN(a_file_that_cannot_be_written_is_no_hindrance);
     RUN(any_call_of_a_timed_start_may_fail_and_nothing_leaks);
+    RUN(a_time_that_cannot_be_taken_is_no_hindrance);
     RUN(auto_takes_the_faster_ffn_and_then_what_the_file_says);
     RUN(auto_wants_more_than_a_hair);
+    RUN(an_ffn_whose_time_cannot_be_taken_is_cublas);
     RUN(auto_without_a_file_to_follow_is_refused_or_cublas);
     unlink(path);
     rmdir(folder);

@@ -261,6 +261,7 @@ static void check_logits(const struct model_config *config, float cut, double to
     reference(&rounded, &texts, &twin, expected);
     struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FP8);
     EXPECT(strstr(encoder_cuda.describe(encoder), "fp8") != NULL);
+    EXPECT_EQUAL(encoder->trials.n_tiles, 4); /* two types, two widths: each has its inputs */
     EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), 0);
     close_encoder(encoder);
     const double to_exact = largest_error(logits, exact, n);
@@ -309,6 +310,58 @@ static void a_large_matrix_is_searched_to_its_end(void)
     struct encoder *encoder = encoder_cuda.create(&random.model, &options, error);
     EXPECT(encoder != NULL && encoder->fp8->scales[0][MODEL_PRODUCT_FFN_IN].weight == 0.5f);
     close_encoder(encoder);
+    random_model_free(&random);
+}
+
+/* A scale of 0 would make its codes, and all that is computed from them, NaN. */
+static void a_matrix_of_zeros_has_a_scale(void)
+{
+    struct model_calibration calibration = {.n_texts = 1};
+    struct random_model random;
+    struct random_texts texts;
+    float logits[ARRAY_COUNT(LENGTHS) * LABELS_MAX];
+    char error[ERROR_BYTES] = "";
+    for (uint32_t i = 0; i < MODEL_LAYERS_MAX; i++)
+        for (uint32_t p = 0; p < MODEL_PRODUCT_COUNT; p++)
+            calibration.amax[i][p] = 1.0f;
+    make_model(&random, &RANDOM_MODEL_DISTILBERT);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
+    const struct model_tensor *weight = &random.model.weights.layers[0].attention_output.weight;
+    memset((float *)weight->data, 0, (uint64_t)weight->rows * weight->columns * sizeof(float));
+    EXPECT_EQUAL(model_calibration_write(&calibration, calibration_path, &random.model.config,
+                                         FINGERPRINT, error),
+                 0);
+    EXPECT(cuda_fp8_scale(0.0f) == 1.0f && cuda_fp8_scale(224.0f) == 0.5f);
+    struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FP8);
+    EXPECT(encoder->fp8->scales[0][MODEL_PRODUCT_ATTENTION_OUTPUT].weight == 1.0f);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), 0);
+    for (uint32_t i = 0; i < ARRAY_COUNT(LENGTHS) * random.model.config.n_labels; i++)
+        EXPECT(isfinite(logits[i]));
+    close_encoder(encoder);
+    random_model_free(&random);
+}
+
+/* Nor by an encoder that failed, whose card may hang: its end waits for nothing. */
+static void no_calibration_is_written_of_no_text(void)
+{
+    struct random_model random;
+    struct random_texts texts;
+    float logits[ARRAY_COUNT(LENGTHS) * LABELS_MAX];
+    make_model(&random, &RANDOM_MODEL_DISTILBERT);
+    random_texts_make(&texts, &random.model.config, LENGTHS, ARRAY_COUNT(LENGTHS), 9);
+    unlink(calibration_path);
+    setenv("WEIR_CUDA_CALIBRATE_FILE", calibration_path, 1);
+    close_encoder(open_encoder(&random, ENCODER_DTYPE_FLOAT16));
+    EXPECT(access(calibration_path, F_OK) != 0);
+    struct encoder *encoder = open_encoder(&random, ENCODER_DTYPE_FLOAT16);
+    cuda_graphs_wait(&encoder->graphs);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), 0);
+    memset(encoder->graphs.body_is_given_up, true, sizeof encoder->graphs.body_is_given_up);
+    standin_fail_call(1);
+    EXPECT_EQUAL(encoder_cuda.forward(encoder, &texts.batch, logits), -EIO);
+    close_encoder(encoder);
+    EXPECT(access(calibration_path, F_OK) != 0);
+    unsetenv("WEIR_CUDA_CALIBRATE_FILE");
     random_model_free(&random);
 }
 
@@ -390,6 +443,8 @@ static void what_fp8_cannot_do_is_refused_in_a_sentence(void)
     expect_refusal(&random, "fp8 has no scale for it");
     unsetenv("WEIR_CUDA_FP8_FILE");
     expect_refusal(&random, "run scripts/calibrate and name the file it makes");
+    setenv("WEIR_CUDA_FP8_FILE", "", 1); /* as good as none */
+    expect_refusal(&random, "run scripts/calibrate and name the file it makes");
     setenv("WEIR_CUDA_FP8_FILE", calibration_path, 1);
     unlink(calibration_path);
     expect_refusal(&random, "cannot be read: No such file");
@@ -453,6 +508,8 @@ int main(void)
     RUN(logits_are_those_of_a_twin_that_rounds_to_the_same_codes);
     RUN(logits_are_the_twins_where_ranges_are_cut_off);
     RUN(a_large_matrix_is_searched_to_its_end);
+    RUN(a_matrix_of_zeros_has_a_scale);
+    RUN(no_calibration_is_written_of_no_text);
     RUN(a_tune_file_is_of_fp8_alone);
     RUN(same_text_same_bits_whatever_shares_its_batch);
     RUN(what_fp8_cannot_do_is_refused_in_a_sentence);

@@ -67,7 +67,10 @@ static void check_classify(uint32_t n_labels, uint32_t hidden_dim,
     const float *mine = (const float *)logits.data + number % 2 * stride;
     const float *other = (const float *)logits.data + (number + 1) % 2 * stride;
     batch.copy_descriptor();
-    gpu::set_publish_observer([&](const uint32_t *, uint32_t) {
+    int n_published = 0;
+    gpu::set_publish_observer([&](const uint32_t *word, uint32_t) {
+        n_published++;
+        EXPECT(word == &batch.device.signal->done);
         for (uint32_t i = 0; i < n_sequences * n_labels; i++)
             EXPECT(!isnan(mine[i])); /* the host may read them from now on */
     });
@@ -84,8 +87,10 @@ static void check_classify(uint32_t n_labels, uint32_t hidden_dim,
         [&] {
             *batch.device.batches_done = number - 1;
             batch.device.signal->done = 0;
+            n_published = 0;
         });
     gpu::set_publish_observer(nullptr);
+    EXPECT_EQUAL(n_published, 1); /* by a store that the compiler may not move */
     gpu::watch_mapped_words(nullptr, 0);
     for (uint32_t s = 0; s < n_sequences; s++)
         for (uint32_t label = 0; label < n_labels; label++)

@@ -24,8 +24,17 @@ static constexpr uint64_t LIVE = 0x6c6976656c697665, DEAD = 0x6465616464656164;
 static constexpr size_t ALIGNMENT = 16, WORKSPACE_ALIGNMENT = 256;
 
 /* Ascending and descending order of k, one that never runs, one with ASCENDING's bits that is
- * faster for few rows and slower for many, and one whose last rows come from DESCENDING. */
-enum algorithm_order : uint64_t { ASCENDING, DESCENDING, UNSUPPORTED, NARROW, UNEVEN, N_ORDERS };
+ * faster for few rows and slower for many, and one whose last rows come from DESCENDING. NONE is a
+ * result whose state says that it holds no algorithm. */
+enum algorithm_order : uint64_t {
+    ASCENDING,
+    DESCENDING,
+    UNSUPPORTED,
+    NARROW,
+    UNEVEN,
+    N_ORDERS,
+    NONE
+};
 static std::atomic<bool> narrow_cannot_be_captured, few_rows_have_other_bits;
 static std::atomic<uint64_t> workspace_wanted;
 static constexpr int64_t FEW_ROWS = 32; /* up to here DESCENDING is the favourite */
@@ -68,9 +77,10 @@ template <class kind> static kind *alive(const void *pointer, const char *what)
     return found;
 }
 
-template <class kind> static cublasStatus_t make(void **place, kind made)
+template <class kind>
+static cublasStatus_t make(void **place, kind made, const char *call = __builtin_FUNCTION())
 {
-    if (call_shall_fail())
+    if (call_shall_fail(call))
         return CUBLAS_STATUS_ALLOC_FAILED;
     *place = new kind(made);
     object_made();
@@ -281,7 +291,9 @@ static cublasLtMatmulHeuristicResult_t offer(uint64_t order, const layout &a)
     cublasLtMatmulHeuristicResult_t result = {};
     const algorithm offered = {LIVE, order, a.columns, a.rows};
     memcpy(&result.algo, &offered, sizeof offered);
-    result.state = CUBLAS_STATUS_SUCCESS;
+    result.state = order != NONE ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+    if (order == NONE)
+        memset(&result.algo, 0xff, sizeof result.algo);
     return result;
 }
 
@@ -397,8 +409,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t user, cublasLtMat
 {
     const layout &la = *alive<layout>(a, "A's layout"), &lb = *alive<layout>(b, "B's layout");
     const bool few = lb.columns <= FEW_ROWS;
-    const uint64_t for_few[] = {UNSUPPORTED, DESCENDING, ASCENDING, NARROW};
-    const uint64_t for_many[] = {UNEVEN, ASCENDING, DESCENDING, NARROW};
+    const uint64_t for_few[] = {NONE, UNSUPPORTED, DESCENDING, ASCENDING, NARROW};
+    const uint64_t for_many[] = {UNEVEN, NONE, ASCENDING, DESCENDING, NARROW};
     check_handle(user);
     check_types(*alive<matmul>(m, "a matmul"), la, lb, *alive<layout>(d, "D's layout"));
     if (alive<preference>(wanted, "a preference")->reductions != CUBLASLT_REDUCTION_SCHEME_NONE)
@@ -423,10 +435,11 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t user, cublasLtMatmulDesc
     check_handle(user);
     check_layouts(*alive<matmul>(m, "a matmul"), la, *alive<layout>(b, "B's layout"),
                   *alive<layout>(c, "C's layout"), *alive<layout>(d, "D's layout"));
+    const bool fits = asked.out_dim == la.columns && asked.in_dim == la.rows;
     if (call_shall_fail() || asked.magic != LIVE || asked.order >= N_ORDERS ||
-        asked.order == UNSUPPORTED || asked.out_dim != la.columns || asked.in_dim != la.rows)
+        asked.order == UNSUPPORTED)
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    *result = offer(asked.order, la);
+    *result = offer(fits ? asked.order : NONE, la); /* the question was a good one */
     result->workspaceSize = workspace_wanted;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -503,7 +516,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t user, cublasLtMatmulDesc_t m, con
         chosen.in_dim != made.a.rows)
         misuse("an algorithm that was not offered for this shape");
     const bool cannot_be_captured = chosen.order == NARROW && narrow_cannot_be_captured;
-    const bool fails = call_shall_fail();
+    const bool fails = call_shall_fail() || card_has_failed();
     if (chosen.order == UNSUPPORTED || (is_capturing(stream) && cannot_be_captured) || fails) {
         spoil_capture(stream);
         return fails ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_NOT_SUPPORTED;

@@ -19,7 +19,14 @@ typedef std::function<cudaError_t()> operation;
 [[noreturn]] void misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Counts a call that can fail; true where a test wants this one to fail. */
-bool call_shall_fail();
+bool call_shall_fail(const char *call = __builtin_FUNCTION());
+
+/* The same for a call of the runtime: its error, or cudaSuccess where it goes on. Once the card has
+ * failed every call reports that. As in CUDA, the calling thread remembers the error, and a launch
+ * that follows takes it for its own. */
+cudaError_t call_error(cudaError_t failure, const char *call = __builtin_FUNCTION());
+
+bool card_has_failed();
 
 void object_made();
 void object_destroyed();

@@ -28,6 +28,7 @@ struct allocation {
 static std::mutex mutex;
 static std::map<uintptr_t, allocation> allocations; /* by first address */
 static std::atomic<uint64_t> n_calls, n_live, n_allocations, n_matmuls, failing_call;
+static std::atomic<const char *> failing_name; /* NULL: any */
 extern std::atomic<uint64_t> n_graph_launches, n_queries;
 
 [[noreturn]] void misuse(const char *format, ...)
@@ -40,9 +41,12 @@ extern std::atomic<uint64_t> n_graph_launches, n_queries;
     abort();
 }
 
-bool call_shall_fail()
+bool call_shall_fail(const char *call)
 {
+    const char *name = failing_name;
     n_calls++;
+    if (name != nullptr && strcmp(name, call) != 0)
+        return false;
     uint64_t left = failing_call; /* several threads call */
     while (left != 0 && !failing_call.compare_exchange_weak(left, left - 1)) {
     }
@@ -122,7 +126,8 @@ extern "C" {
 cudaError_t cudaMalloc(void **place, size_t bytes)
 {
     check_no_capture("cudaMalloc");
-    return call_shall_fail() ? cudaErrorMemoryAllocation : allocate(place, bytes, false);
+    const cudaError_t error = call_error(cudaErrorMemoryAllocation);
+    return error != cudaSuccess ? error : allocate(place, bytes, false);
 }
 
 cudaError_t cudaFree(void *pointer)
@@ -136,7 +141,8 @@ cudaError_t cudaHostAlloc(void **place, size_t bytes, unsigned flags)
     check_no_capture("cudaHostAlloc");
     if ((flags & cudaHostAllocMapped) == 0)
         misuse("cudaHostAlloc without cudaHostAllocMapped: the card could not read it");
-    return call_shall_fail() ? cudaErrorMemoryAllocation : allocate(place, bytes, true);
+    const cudaError_t error = call_error(cudaErrorMemoryAllocation);
+    return error != cudaSuccess ? error : allocate(place, bytes, true);
 }
 
 cudaError_t cudaFreeHost(void *pointer)
@@ -151,7 +157,7 @@ cudaError_t cudaHostGetDevicePointer(void **place, void *pointer, unsigned flags
     if (flags != 0)
         misuse("cudaHostGetDevicePointer with flags");
     *place = pointer;
-    return call_shall_fail() ? cudaErrorInvalidValue : cudaSuccess;
+    return call_error(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaMemset(void *pointer, int value, size_t bytes)
@@ -160,14 +166,15 @@ cudaError_t cudaMemset(void *pointer, int value, size_t bytes)
     check_range(pointer, bytes, 1, "cudaMemset");
     cudaDeviceSynchronize();
     memset(pointer, value, bytes);
-    return call_shall_fail() ? cudaErrorInvalidValue : cudaSuccess;
+    return call_error(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaMemsetAsync(void *pointer, int value, size_t bytes, cudaStream_t stream)
 {
     check_range(pointer, bytes, 1, "cudaMemsetAsync");
-    if (call_shall_fail())
-        return cudaErrorInvalidValue;
+    const cudaError_t error = call_error(cudaErrorInvalidValue);
+    if (error != cudaSuccess)
+        return error;
     return enqueue(stream, [=] {
         memset(pointer, value, bytes);
         return cudaSuccess;
@@ -181,8 +188,9 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
         check_range(from, bytes, 1, "cudaMemcpyAsync's source");
     if (kind != cudaMemcpyDeviceToHost)
         check_range(to, bytes, 1, "cudaMemcpyAsync's target");
-    if (call_shall_fail())
-        return cudaErrorInvalidValue;
+    const cudaError_t error = call_error(cudaErrorInvalidValue);
+    if (error != cudaSuccess)
+        return error;
     return enqueue(stream, [=] {
         memcpy(to, from, bytes);
         return cudaSuccess;
@@ -196,6 +204,13 @@ struct standin_counts standin_counters(void)
 
 void standin_fail_call(uint64_t n)
 {
+    standin_fail_call_of(nullptr, n);
+}
+
+void standin_fail_call_of(const char *call, uint64_t n)
+{
+    failing_call = 0;
+    failing_name = call;
     failing_call = n;
 }
 

@@ -124,6 +124,27 @@ static void queue_for_card(cudaStream_t stream, operation work)
     card.work_came.notify_one();
 }
 
+bool card_has_failed()
+{
+    return card.sticky != cudaSuccess;
+}
+
+/* What a call returns: the thread remembers an error, and the card's comes before any other. */
+static cudaError_t ended(cudaError_t status)
+{
+    const cudaError_t sticky = card.sticky;
+    if (sticky != cudaSuccess)
+        status = sticky;
+    if (status != cudaSuccess)
+        last_error = status;
+    return status;
+}
+
+cudaError_t call_error(cudaError_t failure, const char *call)
+{
+    return ended(call_shall_fail(call) ? failure : cudaSuccess);
+}
+
 void check_no_capture(const char *call)
 {
     if (n_captures > 0)
@@ -168,9 +189,8 @@ static cudaError_t launch_kernel(const char *name, dim3 grid, dim3 block, cudaSt
         gpu::run_grid(name, grid, block, kernel);
         return cudaSuccess;
     }
-    if (call_shall_fail()) {
+    if (call_error(cudaErrorLaunchFailure, "a kernel") != cudaSuccess) {
         spoil_capture(stream);
-        last_error = cudaErrorLaunchFailure;
         return cudaGetLastError();
     }
     enqueue(stream, [=] {
@@ -191,7 +211,7 @@ static cudaError_t wait_for_work(uint64_t number)
 {
     std::unique_lock<std::mutex> lock(card.mutex);
     card.work_done.wait(lock, [=] { return card.n_done >= number; });
-    return card.sticky;
+    return ended(cudaSuccess);
 }
 
 /* For all that it was given so far. */
@@ -215,15 +235,15 @@ cudaError_t cudaGetDeviceCount(int *count)
     while (fault_is_asked_for("hang-device"))
         sleep(UINT_MAX); /* for ever: only another process gets an answer */
     if (card.n_devices == 0)
-        return cudaErrorNoDevice;
-    return call_shall_fail() ? cudaErrorInsufficientDriver : cudaSuccess;
+        return ended(cudaErrorNoDevice);
+    return call_error(cudaErrorInsufficientDriver);
 }
 
 cudaError_t cudaSetDevice(int device)
 {
     if (device != 0)
         misuse("cudaSetDevice(%d)", device);
-    return call_shall_fail() ? cudaErrorDevicesUnavailable : cudaSuccess;
+    return call_error(cudaErrorDevicesUnavailable);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int)
@@ -233,7 +253,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int)
     properties->major = card.major;
     properties->minor = card.minor;
     properties->multiProcessorCount = card.n_multiprocessors;
-    return call_shall_fail() ? cudaErrorInvalidDevice : cudaSuccess;
+    return call_error(cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int)
@@ -241,13 +261,13 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     if (attribute != cudaDevAttrMultiProcessorCount)
         misuse("an attribute that the stand-in does not know: %d", (int)attribute);
     *value = card.n_multiprocessors;
-    return card.n_devices > 0 ? cudaSuccess : cudaErrorNoDevice;
+    return card.n_devices > 0 ? call_error(cudaErrorInvalidValue) : ended(cudaErrorNoDevice);
 }
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
     *version = card.driver_version;
-    return call_shall_fail() ? cudaErrorInvalidValue : cudaSuccess;
+    return call_error(cudaErrorInvalidValue);
 }
 
 const char *cudaGetErrorName(cudaError_t error)
@@ -262,7 +282,7 @@ const char *cudaGetErrorString(cudaError_t)
 
 cudaError_t cudaGetLastError(void)
 {
-    const cudaError_t last = last_error;
+    const cudaError_t last = ended(last_error);
     last_error = cudaSuccess;
     return last;
 }
@@ -276,8 +296,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
     if (flags != cudaStreamNonBlocking)
         misuse("a stream that waits for the legacy stream");
-    if (call_shall_fail())
-        return cudaErrorInvalidValue;
+    const cudaError_t error = call_error(cudaErrorInvalidValue);
+    if (error != cudaSuccess)
+        return error;
     *stream = new CUstream_st;
     card.n_streams++;
     object_made();
@@ -292,7 +313,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     delete stream;
     card.n_streams--;
     object_destroyed();
-    return cudaSuccess;
+    return ended(cudaSuccess);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
@@ -300,8 +321,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     check_no_capture("cudaStreamSynchronize");
     check_not_capturing(stream, "cudaStreamSynchronize");
     const cudaError_t status = wait_for_work(stream->last_work);
-    if (call_shall_fail())
-        return cudaErrorUnknown;
+    const cudaError_t error = call_error(cudaErrorUnknown);
+    if (error != cudaSuccess)
+        return error;
     for (cudaGraphExec_t exec : stream->uploads)
         exec->uploading_on = nullptr;
     stream->uploads.clear();
@@ -313,15 +335,14 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     check_not_capturing(stream, "cudaStreamQuery");
     n_queries++;
     std::lock_guard<std::mutex> lock(card.mutex);
-    if (card.sticky != cudaSuccess)
-        return card.sticky;
-    return card.n_done >= stream->last_work ? cudaSuccess : cudaErrorNotReady;
+    return ended(card.n_done >= stream->last_work ? cudaSuccess : cudaErrorNotReady);
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t *event)
 {
-    if (call_shall_fail())
-        return cudaErrorMemoryAllocation;
+    const cudaError_t error = call_error(cudaErrorMemoryAllocation);
+    if (error != cudaSuccess)
+        return error;
     *event = new CUevent_st;
     object_made();
     return cudaSuccess;
@@ -332,14 +353,15 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
     wait_for_card();
     delete event;
     object_destroyed();
-    return cudaSuccess;
+    return ended(cudaSuccess);
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     check_no_capture("cudaEventRecord");
-    if (call_shall_fail())
-        return cudaErrorUnknown;
+    const cudaError_t error = call_error(cudaErrorUnknown);
+    if (error != cudaSuccess)
+        return error;
     return enqueue(stream, [=] {
         event->ns = card_ns;
         event->recorded = true;
@@ -350,16 +372,17 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 cudaError_t cudaEventSynchronize(cudaEvent_t)
 {
     check_no_capture("cudaEventSynchronize");
-    const cudaError_t status = wait_for_card();
-    return call_shall_fail() ? cudaErrorUnknown : status;
+    wait_for_card();
+    return call_error(cudaErrorUnknown);
 }
 
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t began, cudaEvent_t ended)
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t began, cudaEvent_t end)
 {
-    if (!began->recorded || !ended->recorded)
+    if (!card_has_failed() && (!began->recorded || !end->recorded))
         misuse("cudaEventElapsedTime of an event that was not recorded");
-    *milliseconds = (float)(ended->ns - began->ns) / 1e6f;
-    return call_shall_fail() ? cudaErrorNotReady : cudaSuccess;
+    const cudaError_t error = call_error(cudaErrorNotReady);
+    *milliseconds = error == cudaSuccess ? (float)(end->ns - began->ns) / 1e6f : -1e9f;
+    return error;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
@@ -368,8 +391,9 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     if (mode != cudaStreamCaptureModeThreadLocal)
         misuse("a capture that calls of other threads would break");
     stream->capture_is_spoilt = false;
-    if (call_shall_fail())
-        return cudaErrorStreamCaptureUnsupported;
+    const cudaError_t error = call_error(cudaErrorStreamCaptureUnsupported);
+    if (error != cudaSuccess)
+        return error;
     stream->capture = new CUgraph_st;
     stream->capturer = std::this_thread::get_id();
     n_captures++;
@@ -384,11 +408,12 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
     *graph = stream->capture;
     stream->capture = nullptr;
     n_captures--;
-    if (!call_shall_fail() && !stream->capture_is_spoilt)
+    const cudaError_t error = call_error(cudaErrorStreamCaptureInvalidated);
+    if (error == cudaSuccess && !stream->capture_is_spoilt)
         return cudaSuccess;
     cudaGraphDestroy(*graph);
     *graph = nullptr;
-    return last_error = cudaErrorStreamCaptureInvalidated;
+    return ended(cudaErrorStreamCaptureInvalidated);
 }
 
 /* Where a test counts graphs: those behind the gate wait, one of them may be made to fail. */
@@ -406,8 +431,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
     check_no_capture("cudaGraphInstantiate");
     if (flags != 0)
         misuse("cudaGraphInstantiate with flags");
-    if (!pass_gate() || call_shall_fail())
-        return cudaErrorMemoryAllocation;
+    const bool passes = pass_gate();
+    const cudaError_t error = call_error(cudaErrorMemoryAllocation);
+    if (!passes || error != cudaSuccess)
+        return ended(cudaErrorMemoryAllocation);
     *exec = new CUgraphExec_st{graph->operations};
     object_made();
     return cudaSuccess;
@@ -417,7 +444,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
     delete graph;
     object_destroyed();
-    return cudaSuccess;
+    return ended(cudaSuccess);
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
@@ -433,14 +460,15 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
             }
     delete exec;
     object_destroyed();
-    return cudaSuccess;
+    return ended(cudaSuccess);
 }
 
 cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream)
 {
     check_not_capturing(stream, "cudaGraphUpload");
-    if (call_shall_fail())
-        return cudaErrorMemoryAllocation;
+    const cudaError_t error = call_error(cudaErrorMemoryAllocation);
+    if (error != cudaSuccess)
+        return error;
     exec->uploading_on = stream;
     stream->uploads.push_back(exec);
     return cudaSuccess;
@@ -454,10 +482,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
     n_graph_launches++;
     const uint64_t failing = card.failing_launch;
     card.failing_launch = failing > 0 ? failing - 1 : 0;
-    if (card.sticky != cudaSuccess)
-        return last_error = card.sticky;
-    if (call_shall_fail() || failing == 1)
-        return last_error = cudaErrorMemoryAllocation;
+    const cudaError_t error = call_error(cudaErrorMemoryAllocation);
+    if (error != cudaSuccess || failing == 1)
+        return ended(cudaErrorMemoryAllocation);
     for (const operation &work : exec->operations)
         queue_for_card(stream, work);
     return cudaSuccess;

@@ -34,6 +34,9 @@ struct standin_counts standin_counters(void);
  * the kind that call can report. */
 void standin_fail_call(uint64_t n);
 
+/* The same, counted over the calls of this name, which must live until standin_reset(). */
+void standin_fail_call_of(const char *call, uint64_t n);
+
 /* The card the stand-in plays. */
 void standin_set_device(int n_devices, int major, int minor, int n_multiprocessors);
 void standin_set_driver_version(int version);
