@@ -2,6 +2,7 @@
 """Plants bugs in the CUDA engine, one at a time, and counts how many the emulated tests catch.
 
     mutate.py BUILD_FOLDER [WORD]     only mutants whose file or text holds WORD
+    mutate.py --check                 plants nothing: does each mutant still apply?
 
 Each mutant is one changed file in an overlay that the compiler looks into first; only what depends
 on it is compiled again, then the tests run until one fails. At least 95 in 100 must be caught. What
@@ -24,6 +25,7 @@ HOST_TESTS = [
     "batch", "cuda_flight", "encoder_cuda", "encoder_fp8", "cuda_graphs", "cuda_start",
     "cuda_trial", "cuda_tune"
 ]
+PTX_FILE, PTX_TEST = "kernels/portable.cuh", "ptx_head_kernels"  # what only nvcc sees
 FP8_FILES = ["kernels/fp8.cuh"]  # and lines elsewhere that speak of codes
 LIBRARIES = [
     "tests/cuda/libweir_encoder_cuda_standin.a",
@@ -64,19 +66,57 @@ def build_tests(folder, build):
     return objects
 
 
+def text_of(file):
+    with open(os.path.join(ROOT, "gpu_worker", file), encoding="utf-8") as text:
+        return text.read()
+
+
+def check():
+    """How many mutants cannot be planted as they were meant: what they change must stand once."""
+    n_stale = 0
+    for i, (file, old, new) in enumerate(mutants.MUTANTS):
+        found = text_of(file).count(old)
+        if found != 1:
+            print(f"STALE: {file}: {old!r} stands there {found} times, not once")
+        elif old == new or (file, old, new) in mutants.MUTANTS[:i]:
+            print(f"STALE: {file}: {old!r} changes nothing, or is there twice")
+        else:
+            continue
+        n_stale += 1
+    print(f"{n_stale} of {len(mutants.MUTANTS)} mutants are stale")
+    return n_stale
+
+
 def plant(file, old, new, overlay):
-    text = open(os.path.join(ROOT, "gpu_worker", file), encoding="utf-8").read()
+    text = text_of(file)
     if old not in text:
         return False
     target = os.path.join(overlay, "gpu_worker", file)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(target, "w", encoding="utf-8") as out:
-        out.write(text.replace(old, new, 1))
+        out.write(text.replace(old, new))
     return True
+
+
+def failing_ptx_test(overlay, build):
+    """For what the host's compiler does not see: nvcc's own code of it."""
+    cache = open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8").read()
+    nvcc = cache.split("WEIR_NVCC:FILEPATH=")[1].split("\n")[0]
+    mutated = os.path.join(overlay, "mutated.ptx")
+    command = [nvcc, "-std=c++17", "-O3", "-ptx", "-arch=compute_90", f"-I{overlay}", f"-I{ROOT}"]
+    kernels = os.path.join(ROOT, "gpu_worker/kernels/kernels_float16.cu")
+    subprocess.run([*command, kernels, "-o", mutated], check=True)
+    others = [f"{build}/tests/cuda/kernels_{s}.90.ptx" for s in ("bfloat16", "float32", "fp8")]
+    environment = dict(os.environ, WEIR_PTX=":".join([mutated, *others]))
+    program = f"{build}/tests/{PTX_TEST}"
+    ended = subprocess.run([program], capture_output=True, timeout=TEST_TIMEOUT_S, env=environment)
+    return PTX_TEST if ended.returncode != 0 else None
 
 
 def failing_test(file, old, overlay, objects, build):
     """The first test that fails on the mutant in the overlay, or None."""
+    if file == PTX_FILE:
+        return failing_ptx_test(overlay, build)
     mutated = os.path.join(overlay, "mutated.o")
     kernel = file.startswith("kernels/")
     fp8 = file in FP8_FILES or (kernel and "code" in old)
@@ -109,6 +149,8 @@ def failing_test(file, old, overlay, objects, build):
 
 
 def main():
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(1 if check() else 0)
     build, word = os.path.abspath(sys.argv[1]), (sys.argv[2:] or [""])[0]
     chosen = [m for m in mutants.MUTANTS if word in m[0] or word in m[1]]
     caught = planted = 0
