@@ -36,6 +36,16 @@
         }                                                                                          \
     } while (0)
 
+/* How far a test goes: under ASan code takes several times as long, under TSan up to a hundred
+ * times, and what they look for shows in a few of a sweep's steps. */
+#if defined __SANITIZE_THREAD__
+#define BY_SANITIZER(plain, asan, tsan) (tsan)
+#elif defined __SANITIZE_ADDRESS__
+#define BY_SANITIZER(plain, asan, tsan) (asan)
+#else
+#define BY_SANITIZER(plain, asan, tsan) (plain)
+#endif
+
 /* RUN(a_name_that_is_a_sentence) calls the function and says that it passed. */
 #define RUN(test)                 \
     do {                          \

@@ -156,7 +156,7 @@ static void answers_keep_their_bits_while_graphs_come_one_by_one(void)
 
 static void answers_keep_their_bits_beside_a_thread_at_work(void)
 {
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < BY_SANITIZER(8, 1, 1); round++) {
         struct encoder *encoder = create();
         while (!cuda_graphs_are_made(&encoder->graphs))
             answer_all(encoder);
@@ -168,7 +168,7 @@ static void answers_keep_their_bits_beside_a_thread_at_work(void)
 /* The bucket stays without, the others do not, and nobody's answer changes. */
 static void a_graph_that_fails_leaves_its_bucket_as_it_was(void)
 {
-    for (uint32_t k = 1; k <= N_GRAPHS; k++) {
+    for (uint32_t k = 1; k <= N_GRAPHS; k += BY_SANITIZER(1, 3, 3)) { /* both halves, at least */
         standin_fail_graph(k);
         struct encoder *encoder = create();
         cuda_graphs_wait(&encoder->graphs);
@@ -205,8 +205,9 @@ static void any_call_of_the_thread_may_fail(void)
     count_calls(&n_of_start, &n_of_all);
     EXPECT(n_of_all > n_of_start + 300);
     /* Up to the gate the thread may have made some, and had them counted. */
-    for (uint64_t n = n_of_start - 40; n <= n_of_all;
-         n += n < n_of_start + 8 || n + 6 > n_of_all ? 1 : 47) {
+    for (uint64_t n = n_of_start - 40; n <= n_of_all; n += n < n_of_start + 8 || n + 6 > n_of_all
+                                                               ? BY_SANITIZER(1, 6, 6)
+                                                               : BY_SANITIZER(47, 400, 400)) {
         standin_fail_call(n);
         struct encoder *encoder = try_to_create();
         EXPECT(encoder != NULL || n <= n_of_start);
@@ -224,8 +225,8 @@ static void any_call_of_the_thread_may_fail(void)
         }
         destroy(encoder);
     }
-    EXPECT(n_unready > 0);
-    EXPECT(n_without_graph > 0);
+    EXPECT(n_unready > 0 || BY_SANITIZER(false, true, true)); /* few are tried */
+    EXPECT(n_without_graph > 0 || BY_SANITIZER(false, true, true));
 }
 
 /* At each of the thread's calls, or a little later. */
@@ -233,7 +234,7 @@ static void an_encoder_may_end_within_a_trial(void)
 {
     uint64_t n_of_start, n_of_all;
     count_calls(&n_of_start, &n_of_all);
-    for (uint64_t n = n_of_start - 30; n < n_of_all; n += 53) {
+    for (uint64_t n = n_of_start - 30; n < n_of_all; n += BY_SANITIZER(53, 300, 600)) {
         const uint64_t before = standin_counters().api_calls;
         struct encoder *encoder = create();
         while (standin_counters().api_calls - before < n &&
@@ -247,7 +248,7 @@ static void an_encoder_may_end_within_a_trial(void)
  * others keep theirs. */
 static void a_graph_that_cannot_be_launched_is_given_up(void)
 {
-    for (uint64_t k = 1; k <= 2 * N_BATCHES; k++) {
+    for (uint64_t k = 1; k <= 2 * N_BATCHES; k += BY_SANITIZER(1, 7, 7)) {
         struct encoder *encoder = create();
         cuda_graphs_wait(&encoder->graphs);
         standin_fail_graph_launch(k);
@@ -286,7 +287,7 @@ static void a_launch_that_meets_a_broken_card_ends_the_encoder(void)
 /* Nothing is made of what a failed card says; the thread comes to its end, and nothing is left. */
 static void a_card_that_breaks_is_the_end_of_trials_and_graphs(void)
 {
-    for (uint32_t n = 0; n < N_GRAPHS; n++) {
+    for (uint32_t n = 0; n < N_GRAPHS; n += BY_SANITIZER(1, 3, 3)) {
         standin_allow_graphs(n);
         struct encoder *encoder = create();
         wait_until_ready(encoder, n);
@@ -307,7 +308,7 @@ static void a_capture_that_cannot_begin_or_end_is_none(void)
 {
     static const char *const calls[] = {"cudaStreamBeginCapture", "cudaStreamEndCapture"};
     for (size_t i = 0; i < ARRAY_COUNT(calls); i++)
-        for (uint64_t n = 9; n <= 12; n++) {
+        for (uint64_t n = 9; n <= 12; n += BY_SANITIZER(1, 2, 2)) {
             standin_fail_call_of(calls[i], n);
             struct encoder *encoder = create();
             cuda_graphs_wait(&encoder->graphs);
@@ -320,8 +321,8 @@ static void a_capture_that_cannot_begin_or_end_is_none(void)
 
 static void an_encoder_may_end_at_any_moment(void)
 {
-    for (uint32_t n = 0; n <= N_GRAPHS; n++)
-        for (int after_us = 0; after_us <= 200; after_us += 200) {
+    for (uint32_t n = 0; n <= N_GRAPHS; n += BY_SANITIZER(1, 3, 4))
+        for (int after_us = BY_SANITIZER(0, 0, 200); after_us <= 200; after_us += 200) {
             standin_allow_graphs(n);
             struct encoder *encoder = create();
             wait_until_ready(encoder, n);
@@ -360,14 +361,16 @@ int main(void)
     RUN(answers_come_before_trials_and_graphs);
     RUN(answers_keep_their_bits_while_graphs_come_one_by_one);
     RUN(answers_keep_their_bits_beside_a_thread_at_work);
-    RUN(a_graph_that_fails_leaves_its_bucket_as_it_was);
-    RUN(any_call_of_the_thread_may_fail);
     RUN(an_encoder_may_end_within_a_trial);
-    RUN(a_graph_that_cannot_be_launched_is_given_up);
     RUN(a_launch_that_meets_a_broken_card_ends_the_encoder);
-    RUN(a_card_that_breaks_is_the_end_of_trials_and_graphs);
-    RUN(a_capture_that_cannot_begin_or_end_is_none);
     RUN(an_encoder_may_end_at_any_moment);
     RUN(an_end_waits_for_one_graph_at_most);
+    if (BY_SANITIZER(true, true, false)) { /* where a thread meets no other in a new way */
+        RUN(a_graph_that_fails_leaves_its_bucket_as_it_was);
+        RUN(any_call_of_the_thread_may_fail);
+        RUN(a_graph_that_cannot_be_launched_is_given_up);
+        RUN(a_card_that_breaks_is_the_end_of_trials_and_graphs);
+        RUN(a_capture_that_cannot_begin_or_end_is_none);
+    }
     return 0;
 }

@@ -214,6 +214,8 @@ static void a_calibration_holds_what_plain_loops_see(void)
     struct model_config relu = RANDOM_MODEL_DISTILBERT;
     relu.activation = MODEL_RELU;
     check_recording(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT32, 1e-5);
+    if (BY_SANITIZER(false, true, true))
+        return;
     check_recording(&RANDOM_MODEL_DISTILBERT, ENCODER_DTYPE_FLOAT16, 1e-2);
     check_recording(&RANDOM_MODEL_BERT, ENCODER_DTYPE_FLOAT16, 1e-2);
     check_recording(&RANDOM_MODEL_BERT, ENCODER_DTYPE_BFLOAT16, 4e-2);
@@ -277,6 +279,8 @@ static void logits_are_those_of_a_twin_that_rounds_to_the_same_codes(void)
     relu.activation = MODEL_RELU;
     shallow.n_layers = 1;
     check_logits(&RANDOM_MODEL_DISTILBERT, 1.0f, 0.15, 0.01, 0.4);
+    if (BY_SANITIZER(false, true, true))
+        return;
     check_logits(&RANDOM_MODEL_BERT, 1.0f, 0.1, 0.01, 0.4);
     check_logits(&relu, 1.0f, 0.2, 0.01, 0.4);
     check_logits(&shallow, 1.0f, 0.01, 0.005, 0.1);
@@ -284,7 +288,8 @@ static void logits_are_those_of_a_twin_that_rounds_to_the_same_codes(void)
 
 static void logits_are_the_twins_where_ranges_are_cut_off(void)
 {
-    check_logits(&RANDOM_MODEL_DISTILBERT, 0.1f, 0.08, 0.5, 10.0);
+    if (BY_SANITIZER(true, false, false))
+        check_logits(&RANDOM_MODEL_DISTILBERT, 0.1f, 0.08, 0.5, 10.0);
     check_logits(&RANDOM_MODEL_BERT, 0.1f, 0.08, 0.5, 10.0);
 }
 
@@ -368,6 +373,9 @@ static void no_calibration_is_written_of_no_text(void)
 /* Else a float16 server's file would serve, with algorithms for other types. */
 static void a_tune_file_is_of_fp8_alone(void)
 {
+    const struct encoder_options options = {
+        .dtype = ENCODER_DTYPE_FP8, .max_batch_tokens = 16, .max_batch_sequences = 2};
+    char error[ERROR_BYTES] = "";
     struct random_model random;
     struct random_texts texts;
     char path[80];
@@ -377,7 +385,9 @@ static void a_tune_file_is_of_fp8_alone(void)
     calibrate(&random, &texts, ENCODER_DTYPE_FLOAT16);
     snprintf(path, sizeof path, "%s.tune", calibration_path);
     setenv("WEIR_CUDA_TUNE_FILE", path, 1);
-    close_encoder(open_encoder(&random, ENCODER_DTYPE_FP8));
+    struct encoder *encoder = encoder_cuda.create(&random.model, &options, error);
+    EXPECT(encoder != NULL);
+    close_encoder(encoder);
     unsetenv("WEIR_CUDA_TUNE_FILE");
     FILE *file = fopen(path, "rb");
     EXPECT(file != NULL && fread(&header, sizeof header, 1, file) == 1);
@@ -479,7 +489,8 @@ static void any_call_may_fail_and_nothing_leaks(void)
         snprintf(path, sizeof path, "%s.none", calibration_path);
         if (dtype == ENCODER_DTYPE_FLOAT16)
             setenv("WEIR_CUDA_CALIBRATE_FILE", path, 1);
-        for (uint64_t n = 1; n < CALLS_MAX; n += n < 60 ? 1 : 37) {
+        for (uint64_t n = 1; n < CALLS_MAX;
+             n += n < 60 ? BY_SANITIZER(1, 7, 7) : BY_SANITIZER(37, 97, 97)) {
             const struct encoder_options options = {
                 .dtype = dtype, .max_batch_tokens = 16, .max_batch_sequences = 2};
             char error[ERROR_BYTES] = "";
@@ -504,16 +515,18 @@ int main(void)
     snprintf(calibration_path, sizeof calibration_path, "/tmp/weir-fp8-%d.json", getpid());
     setenv("WEIR_CUDA_FP8_FILE", calibration_path, 1);
     RUN(a_calibration_holds_what_plain_loops_see);
-    RUN(our_own_gemms_hide_nothing_from_a_calibration);
     RUN(logits_are_those_of_a_twin_that_rounds_to_the_same_codes);
     RUN(logits_are_the_twins_where_ranges_are_cut_off);
-    RUN(a_large_matrix_is_searched_to_its_end);
     RUN(a_matrix_of_zeros_has_a_scale);
     RUN(no_calibration_is_written_of_no_text);
-    RUN(a_tune_file_is_of_fp8_alone);
-    RUN(same_text_same_bits_whatever_shares_its_batch);
     RUN(what_fp8_cannot_do_is_refused_in_a_sentence);
     RUN(any_call_may_fail_and_nothing_leaks);
+    if (BY_SANITIZER(true, false, false)) { /* more of the same code */
+        RUN(a_large_matrix_is_searched_to_its_end);
+        RUN(our_own_gemms_hide_nothing_from_a_calibration);
+        RUN(a_tune_file_is_of_fp8_alone);
+        RUN(same_text_same_bits_whatever_shares_its_batch);
+    }
     unlink(calibration_path);
     return 0;
 }
