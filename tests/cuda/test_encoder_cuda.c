@@ -132,8 +132,9 @@ static void same_text_same_bits_whatever_shares_its_batch(void)
 {
     static const enum encoder_dtype dtypes[] = {ENCODER_DTYPE_FLOAT16, ENCODER_DTYPE_BFLOAT16,
                                                 ENCODER_DTYPE_FLOAT32};
-    for (size_t d = 0; d < ARRAY_COUNT(dtypes); d++)
-        for (uint32_t length = 1; length <= 65; length += length < 30 ? 13 : 19)
+    for (size_t d = 0; d < ARRAY_COUNT(dtypes); d += BY_SANITIZER(1, 2, 2))
+        for (uint32_t length = 1; length <= 65;
+             length += length < 30 ? BY_SANITIZER(13, 26, 26) : 19)
             check_same_bits(dtypes[d], length);
 }
 
@@ -298,7 +299,6 @@ int main(void)
 {
     RUN(float32_logits_equal_the_reference);
     RUN(float16_logits_equal_the_reference);
-    RUN(bfloat16_logits_are_near_the_reference);
     RUN(a_relu_model_and_a_model_of_one_layer_are_right);
     RUN(our_own_ffn_gemm_gives_the_same_answers);
     RUN(our_own_gemms_give_the_same_answers_alone);
@@ -307,6 +307,9 @@ int main(void)
     RUN(batches_in_flight_give_the_bits_of_batches_alone);
     RUN(a_batch_at_all_its_limits_is_right);
     RUN(weights_of_more_than_one_buffer_arrive);
-    RUN(our_own_ffn_gemm_stands_back_where_it_does_not_apply);
+    if (BY_SANITIZER(true, false, false)) { /* more of the same code */
+        RUN(bfloat16_logits_are_near_the_reference);
+        RUN(our_own_ffn_gemm_stands_back_where_it_does_not_apply);
+    }
     return 0;
 }
