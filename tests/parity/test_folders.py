@@ -43,8 +43,8 @@ LABELS = ["good", "très bon", 'a "quoted" one', "back\\slash", "好", "", "line
 
 def random_config(rng, n_words):
     heads = rng.randint(1, 6)
-    width = heads * rng.choice([4, 7, 8, 10, 16, 32])
-    n_labels = rng.randint(1, 7)
+    width = heads * rng.choice([4, 7, 8, 10, 16, 32, 64])
+    n_labels = rng.choice([1, 1, 2, 3, 4, 5, 6, 7])
     common = {
         "vocab_size": n_words,
         "max_position_embeddings": rng.choice([16, 40, 77, 512]),
@@ -57,8 +57,11 @@ def random_config(rng, n_words):
         names = [f"LABEL_{i}" for i in range(n_labels)]
         if labels > 1:
             names = [rng.choice(LABELS) if labels == 3 else LABELS[i] for i in range(n_labels)]
+        elif rng.random() < 0.3:
+            n_labels = rng.choice([28, 77, 150])
+            names = [f"class {i}" for i in range(n_labels)]
         if rng.random() < 0.15:  # save_pretrained takes no mixture
-            names = rng.sample(range(-9, 9), n_labels)
+            names = rng.sample(range(-99, 99), n_labels)
         common["id2label"] = dict(enumerate(names))
         common["label2id"] = {name: i for i, name in enumerate(names)}
     if rng.random() < 0.15:
@@ -75,7 +78,7 @@ def random_config(rng, n_words):
         )  # fmt: skip
     return transformers.BertConfig(
         hidden_size=width, num_attention_heads=heads, num_hidden_layers=layers,
-        intermediate_size=ffn, hidden_act=activation, type_vocab_size=rng.choice([2, 2, 3]),
+        intermediate_size=ffn, hidden_act=activation, type_vocab_size=rng.choice([2, 2, 3, 1]),
         layer_norm_eps=rng.choice([1e-12, 1e-5, 1e-3]), **common
     )  # fmt: skip
 
@@ -91,18 +94,24 @@ def save_model(rng, config, n_words, folder):
         model.resize_token_embeddings(n_words)
     model = model.to(rng.choice([torch.float32, torch.float32, torch.float16, torch.bfloat16]))
     model.save_pretrained(folder)
-    if rng.random() < 0.2:  # as checkpoints from TensorFlow have them
-        from safetensors.torch import load_file, save_file
+    if rng.random() < 0.2:
+        age_weights(rng, config, f"{folder}/model.safetensors")
 
-        path = f"{folder}/model.safetensors"
-        tensors = load_file(path)
-        renamed = {
-            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-                "LayerNorm.bias", "LayerNorm.beta"
-            ): tensor
+
+def age_weights(rng, config, path):
+    """Names as in checkpoints from TensorFlow, and the table of positions that was once saved."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path)
+    if rng.random() < 0.5:
+        tensors = {
+            name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): tensor
             for name, tensor in tensors.items()
         }
-        save_file(renamed, path, metadata={"format": "pt"})
+    if rng.random() < 0.7:
+        positions = torch.arange(config.max_position_embeddings).unsqueeze(0)
+        tensors[f"{config.model_type}.embeddings.position_ids"] = positions
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def random_tokenizer(rng, vocabulary, model_type):
@@ -195,11 +204,11 @@ def random_text(rng, words):
     return text + " " + rng.choice(TEXTS) if kind == 1 else text.replace(" ##", "")
 
 
-def random_input(rng, words, limit):
+def random_input(rng, words, limit, no_pairs):
     """A text or a pair. Neither half of a pair is longer than the limit: there the versions of the
     tokenizers package differ (docs/architecture.md)."""
     text = random_text(rng, words)
-    if rng.random() < 0.6:
+    if no_pairs or rng.random() < 0.6:
         return text * rng.choice([1, 1, 1, 40])
     return {"text": text[: limit // 2], "text_pair": random_text(rng, words)[: limit // 2]}
 
@@ -243,8 +252,10 @@ def compare(rng, folder, words, port, predict):
     """What differs, as sentences."""
     pipe = transformers.pipeline("text-classification", model=folder)
     limit = int(min(pipe.tokenizer.model_max_length, pipe.model.config.max_position_embeddings))
+    no_pairs = getattr(pipe.model.config, "type_vocab_size", 2) == 1  # transformers fails on them
     for _ in range(REQUESTS):
-        inputs = [random_input(rng, words, limit) for _ in range(rng.choice([1, 1, 2, 5]))]
+        count = rng.choice([1, 1, 2, 5])
+        inputs = [random_input(rng, words, limit, no_pairs) for _ in range(count)]
         body = inputs if len(inputs) > 1 or rng.random() < 0.2 else inputs[0]
         call = random_call(rng)
         cut = {"truncation": True, "max_length": limit}
