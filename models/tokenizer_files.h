@@ -41,8 +41,9 @@ struct tokenizer_files {
     struct tokenizer_string continuation;                            /* "##" */
     uint32_t unk_id, cls_id, sep_id;
     uint32_t pad_id, mask_id; /* or TOKENIZER_NO_ID */
-    bool truncate_left;       /* truncation_side of tokenizer_config.json, else tokenizer.json's
-                                 direction:       what a client gets who does not say otherwise */
+    /* Where a text is cut of a client who does not say: truncation_side of tokenizer_config.json,
+     * else tokenizer.json's direction. */
+    bool truncate_left;
     bool split_specials; /* "[SEP]" in a text is text: no special token is among added_tokens */
     bool whole_counts;   /* how pairs are truncated, see frontend/tokenizer.h; false once opened */
     bool one_token_type; /* a pair's second text has type 0 too: token_type_ids is not among the
