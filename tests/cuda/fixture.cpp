@@ -156,7 +156,8 @@ void run_under_every_schedule(array &output, const std::function<cudaError_t()> 
 {
     std::vector<unsigned char> first(output.bytes);
     /* PTX runs slowly, and its barriers are the source's: one schedule will do for it. */
-    const int n_schedules = getenv("WEIR_PTX") != nullptr ? 1 : gpu::N_SCHEDULES;
+    const int n_schedules =
+        getenv("WEIR_PTX") != nullptr ? 1 : BY_SANITIZER(gpu::N_SCHEDULES, 2, 2);
     for (int schedule = 0; schedule < n_schedules; schedule++) {
         gpu::set_schedule(schedule);
         output.poison();
