@@ -3,9 +3,9 @@
 
     test_mutations.py SOURCE_DIR WORK_DIR [NAME ...]
 
-A test that has never failed is not yet a test. Each mutant of mutants.txt is compiled into a copy
-of the sources with the tests named beside it, of which one must fail. A mutant that does not apply
-any more fails this test too.
+A test that has never failed is not yet a test. Each mutant of mutants.txt is one changed source
+file, linked with the sound rest into the tests named beside it, of which one must fail. A mutant
+that does not apply any more fails this test too.
 """
 import collections
 import concurrent.futures
@@ -78,10 +78,10 @@ def apply(mutant, text):
 
 
 def compile_in(folder, source, flags, *files):
-    """cc, with the library's headers in `folder` before those of `source`."""
+    """cc, with what it makes in `folder`."""
     compiled = subprocess.run(
         ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-w", "-O1", "-pthread",
-         f"-I{folder}", f"-I{source}", *flags, *files], cwd=folder, capture_output=True, text=True)
+         f"-I{source}", *flags, *files], cwd=folder, capture_output=True, text=True)
     if compiled.returncode != 0:
         raise ValueError(f"this does not compile:\n{compiled.stderr}")
 
@@ -99,12 +99,12 @@ def compile_sound(source, work, test):
 
 
 def run(source, folder, changed, test):
-    """Links `test` with the changed file of the library in `folder` and runs it: "red", as it
+    """Links `test` with the changed file of the library, in `folder`, and runs it: "red", as it
     should be, or "green"; "blind" when it is green and skipped something for want of privileges."""
     program = folder / test
     sound = folder.parent / "sound" / test
     objects = [str(file) for file in sound.glob("*.o") if file.stem != Path(changed).stem]
-    compile_in(folder, source, TESTS[test][1], str(folder / "shm" / changed), *objects, "-o",
+    compile_in(folder, source, TESTS[test][1], str(folder / changed), *objects, "-o",
                str(program))
     try:
         ended = subprocess.run([str(program)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -120,10 +120,10 @@ def judge(source, work, mutant):
     """("caught", ""), ("not judged", why) or ("NOT CAUGHT", why)."""
     folder = work / re.sub(r"\W+", "_", mutant.name)
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(source / "shm", folder / "shm")
-    path = folder / "shm" / mutant.file
+    folder.mkdir(parents=True)
     try:
-        path.write_text(apply(mutant, path.read_text()))
+        text = (source / "shm" / mutant.file).read_text()
+        (folder / mutant.file).write_text(apply(mutant, text))
         colours = {test: run(source, folder, mutant.file, test) for test in mutant.tests}
     except ValueError as error:
         return "NOT CAUGHT", f": {error}"

@@ -94,8 +94,8 @@ def check(build, tidy, entry):
     """The complaints about one file; empty when it is fine."""
     path, said = os.path.relpath(entry["file"], ROOT), ""
     if tidy:
-        ships = not path.startswith("tests/") and path not in TWINS
-        checks = TIDY_CHECKS + (TIDY_ANALYZER if ships else [])
+        is_analysed = not path.startswith("tests/") and path not in TWINS
+        checks = TIDY_CHECKS + (TIDY_ANALYZER if is_analysed else [])
         said += run([tidy, "-p", build, "--quiet", f"--checks={','.join(checks)}",
                      *TIDY_PATHS, "--warnings-as-errors=*", path])
     if path.endswith(".c") and not path.startswith("tests/") and shutil.which("cppcheck"):
