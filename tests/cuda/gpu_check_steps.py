@@ -51,7 +51,8 @@ class Run:
         not_built = os.path.join(self.folder, "not-built")
         self.programs = options.programs if self.dry else not_built
         self.dtypes = ["float16", "bfloat16", "float32"]  # until the step dtypes has asked
-        self.card, self.python, self.env = "", sys.executable, {}
+        self.card, self.target = "", ""  # as "90": both empty without a card
+        self.python, self.env = sys.executable, {}
         self.report = {"dry_run": self.dry, "seconds": options.seconds, "steps": {}}
 
     # ---- programs ----
@@ -232,7 +233,7 @@ def machine(run):
 def build(run):
     if run.dry:
         raise Skip("the programs of --dry-run are built by scripts/build")
-    if not hasattr(run, "target"):
+    if not run.target:
         raise Failed("without a card there is nothing to build for")
     try:
         left_out = gpu_check_build.build(ROOT, run.folder, run.target,
@@ -258,7 +259,7 @@ def texts(run):
 
 
 def skip_where_there_is_no(run, name):
-    if name.startswith("fp8") and not run.dry and int(getattr(run, "target", 0)) < 89:
+    if name.startswith("fp8") and not run.dry and int(run.target or 0) < 89:
         raise Skip("fp8 needs compute capability 8.9")
 
 
@@ -274,6 +275,8 @@ def expected(run):
     if run.options.expected:
         return {"source": os.path.basename(run.options.expected)}
     backend = os.path.join(ROOT, "build/release/tests/gpu_check_standin")
+    if not run.dry and not run.target:
+        raise Failed("without a card there is nothing to compare with them")
     if not run.dry and os.path.exists(backend):
         output, _ = run.call([backend, "expected", "float32", run.ids, run.expected])
         return json.loads(output.strip().splitlines()[-1])
