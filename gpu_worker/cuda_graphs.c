@@ -200,17 +200,30 @@ static void close_twin(const struct encoder *twin)
         cuda_check_logged(cudaStreamDestroy(twin->stream), "a stream's end");
 }
 
+/* A broken card takes none back, and says of each of some seventy the same: one line will do. */
+static void destroy_all(struct cuda_graphs *graphs)
+{
+    cudaGraphExec_t *const halves[] = {graphs->bodies, graphs->tails};
+    uint32_t n_made = 0, n_left = 0;
+    char error[ERROR_BYTES] = "";
+    for (size_t half = 0; half < ARRAY_COUNT(halves); half++)
+        for (uint32_t i = 0; i < CUDA_BUCKETS_MAX; i++) {
+            if (halves[half][i] == NULL)
+                continue;
+            n_made++;
+            n_left +=
+                cuda_check(cudaGraphExecDestroy(halves[half][i]), "a graph's end", error) != 0;
+        }
+    if (n_left > 0)
+        log_error("%u of %u graphs cannot be taken back: %s", n_left, n_made, error);
+}
+
 void cuda_graphs_end(struct cuda_graphs *graphs)
 {
     __atomic_store_n(&graphs->stop, true, __ATOMIC_RELAXED);
     if (graphs->begun)
         pthread_join(graphs->thread, NULL);
-    for (uint32_t i = 0; i < CUDA_BUCKETS_MAX; i++) {
-        if (graphs->bodies[i] != NULL)
-            cuda_check_logged(cudaGraphExecDestroy(graphs->bodies[i]), "a graph's end");
-        if (graphs->tails[i] != NULL)
-            cuda_check_logged(cudaGraphExecDestroy(graphs->tails[i]), "a graph's end");
-    }
+    destroy_all(graphs);
     if (graphs->begun)
         close_twin(graphs->twin);
     free(graphs->twin);

@@ -284,6 +284,41 @@ static void a_launch_that_meets_a_broken_card_ends_the_encoder(void)
     destroy(encoder);
 }
 
+/* Ends an encoder with standard error in a file: how many lines of it speak of graphs, and the last
+ * of these. */
+static uint32_t count_lines_of_end(struct encoder *encoder, char spoken[512])
+{
+    char line[512];
+    uint32_t n = 0;
+    FILE *lines = tmpfile();
+    const int kept = dup(STDERR_FILENO);
+    EXPECT(lines != NULL && kept >= 0 && dup2(fileno(lines), STDERR_FILENO) >= 0);
+    destroy(encoder);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    rewind(lines);
+    while (fgets(line, sizeof line, lines) != NULL)
+        if (strstr(line, "graph") != NULL) {
+            strcpy(spoken, line);
+            n++;
+        }
+    fclose(lines);
+    return n;
+}
+
+static void a_broken_card_takes_no_graph_back_and_one_line_says_so(void)
+{
+    char spoken[512] = "";
+    struct encoder *encoder = create();
+    cuda_graphs_wait(&encoder->graphs);
+    EXPECT_EQUAL(count_lines_of_end(encoder, spoken), 0);
+    encoder = create();
+    cuda_graphs_wait(&encoder->graphs);
+    break_card(encoder);
+    EXPECT_EQUAL(count_lines_of_end(encoder, spoken), 1);
+    EXPECT(strstr(spoken, "6 of 6 graphs cannot be taken back: CUDA: ") != NULL);
+}
+
 /* Nothing is made of what a failed card says; the thread comes to its end, and nothing is left. */
 static void a_card_that_breaks_is_the_end_of_trials_and_graphs(void)
 {
@@ -363,6 +398,7 @@ int main(void)
     RUN(answers_keep_their_bits_beside_a_thread_at_work);
     RUN(an_encoder_may_end_within_a_trial);
     RUN(a_launch_that_meets_a_broken_card_ends_the_encoder);
+    RUN(a_broken_card_takes_no_graph_back_and_one_line_says_so);
     RUN(an_encoder_may_end_at_any_moment);
     RUN(an_end_waits_for_one_graph_at_most);
     if (BY_SANITIZER(true, true, false)) { /* where a thread meets no other in a new way */
