@@ -96,6 +96,15 @@ static int check_model(const struct model_config *config, enum encoder_dtype dty
     return -EINVAL;
 }
 
+static int refuse_word(const char *variable, const char *word, const char *allowed,
+                       char error[ERROR_BYTES])
+{
+    snprintf(error, ERROR_BYTES,
+             "%s is \"%.64s\", and can only be %s: unset it, so that cuBLASLt is used", variable,
+             word, allowed);
+    return -EINVAL;
+}
+
 /* Ours where it is asked for and applies. The choice is for the whole process, for the two differ
  * in their last bits: here, or when the tune file is read (cuda_choice.c). */
 static int choose_own_ffn(struct encoder *e, char error[ERROR_BYTES])
@@ -103,13 +112,8 @@ static int choose_own_ffn(struct encoder *e, char error[ERROR_BYTES])
     const char *word = word_in("WEIR_CUDA_FFN");
     const bool own = word != NULL && strcmp(word, "own") == 0;
     const bool by_time = word != NULL && strcmp(word, "auto") == 0;
-    if (word != NULL && !own && !by_time) {
-        snprintf(error, ERROR_BYTES,
-                 "WEIR_CUDA_FFN is \"%.64s\", and can be own or auto: unset it, so that cuBLASLt "
-                 "is used",
-                 word);
-        return -EINVAL;
-    }
+    if (word != NULL && !own && !by_time)
+        return refuse_word("WEIR_CUDA_FFN", word, "own or auto", error);
     if (by_time && e->tune_path == NULL) {
         snprintf(
             error, ERROR_BYTES,
@@ -125,9 +129,11 @@ static int choose_own_ffn(struct encoder *e, char error[ERROR_BYTES])
 /* All GEMMs by our kernel, or none: the bits of a text must not change while the server runs. */
 static int choose_own_gemms(struct encoder *e, char error[ERROR_BYTES])
 {
-    const char *word = getenv("WEIR_CUDA_GEMM");
-    if (word == NULL || strcmp(word, "own") != 0)
+    const char *word = word_in("WEIR_CUDA_GEMM");
+    if (word == NULL)
         return 0;
+    if (strcmp(word, "own") != 0)
+        return refuse_word("WEIR_CUDA_GEMM", word, "own", error);
     if (e->kernels->gemm == NULL || e->config.hidden_dim % KERNEL_GEMM_OUT_MULTIPLE != 0 ||
         e->config.ffn_dim % KERNEL_GEMM_OUT_MULTIPLE != 0) {
         snprintf(error, ERROR_BYTES,

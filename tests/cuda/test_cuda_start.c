@@ -86,7 +86,26 @@ static void what_the_backend_lacks_is_refused(void)
     expect_refusal(&odd, ENCODER_DTYPE_AUTO, 1.0f, "multiples of 64: unset it");
     odd.ffn_dim = 64;
     expect_refusal(&odd, ENCODER_DTYPE_FLOAT32, 1.0f, "needs --dtype float16 or bfloat16");
+    setenv("WEIR_CUDA_GEMM", "Own", 1);
+    expect_refusal(&odd, ENCODER_DTYPE_AUTO, 1.0f,
+                   "WEIR_CUDA_GEMM is \"Own\", and can only be own: unset");
     unsetenv("WEIR_CUDA_GEMM");
+}
+
+/* As Docker's and Kubernetes' files have it where a line is left blank. */
+static void an_empty_variable_is_as_good_as_none(void)
+{
+    static const char *const variables[] = {"WEIR_CUDA_GEMM", "WEIR_CUDA_FFN",
+                                            "WEIR_CUDA_TUNE_FILE"};
+    char error[ERROR_BYTES] = "";
+    for (size_t i = 0; i < ARRAY_COUNT(variables); i++)
+        setenv(variables[i], "", 1);
+    struct encoder *encoder = create(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_AUTO, 1.0f, error);
+    EXPECT(encoder != NULL);
+    EXPECT(strstr(encoder_cuda.describe(encoder), "own") == NULL);
+    encoder_cuda.destroy(encoder);
+    for (size_t i = 0; i < ARRAY_COUNT(variables); i++)
+        unsetenv(variables[i]);
 }
 
 static void a_weight_beyond_float16_is_refused(void)
@@ -277,6 +296,7 @@ int main(void)
     RUN(a_machine_without_a_card_gets_a_sentence);
     RUN(an_old_card_is_refused_by_name);
     RUN(what_the_backend_lacks_is_refused);
+    RUN(an_empty_variable_is_as_good_as_none);
     RUN(a_weight_beyond_float16_is_refused);
     RUN(sizes_that_the_kernels_cannot_hold_are_refused);
     RUN(a_first_pass_without_finite_logits_is_refused);

@@ -409,7 +409,7 @@ static void auto_without_a_file_to_follow_is_refused_or_cublas(void)
 {
     unsetenv("WEIR_CUDA_TUNE_FILE");
     expect_ffn_refusal("auto", "name one in WEIR_CUDA_TUNE_FILE");
-    expect_ffn_refusal("fast", "can be own or auto");
+    expect_ffn_refusal("fast", "WEIR_CUDA_FFN is \"fast\", and can only be own or auto: unset");
     setenv("WEIR_CUDA_TUNE_FILE", "/nowhere/tune", 1);
     EXPECT(!ffn_start("auto").ours); /* its successor would have to measure again */
     setenv("WEIR_CUDA_TUNE_FILE", path, 1);
