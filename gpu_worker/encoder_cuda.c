@@ -22,6 +22,7 @@
 #include "shm/log.h"
 
 #define WATCHDOG_MS_DEFAULT      10000
+#define WATCHDOG_MS_MAX          3600000
 #define DIM_MULTIPLE             8 /* 16 bytes of 2-byte elements */
 #define MULTIPROCESSORS_OF_LARGE 100
 #define USEFUL_TOKENS_LARGE      8192
@@ -146,11 +147,21 @@ static int choose_own_gemms(struct encoder *e, char error[ERROR_BYTES])
     return 0;
 }
 
-static uint64_t watchdog_ns(void)
+static int choose_watchdog(struct encoder *e, char error[ERROR_BYTES])
 {
-    const char *word = getenv("WEIR_CUDA_WATCHDOG_MS");
-    const long ms = word != NULL ? strtol(word, NULL, 10) : 0;
-    return (ms > 0 ? (uint64_t)ms : WATCHDOG_MS_DEFAULT) * NS_PER_MS;
+    const char *word = word_in("WEIR_CUDA_WATCHDOG_MS");
+    char *end = NULL;
+    const long ms = word != NULL ? strtol(word, &end, 10) : WATCHDOG_MS_DEFAULT;
+    if (word != NULL && (*end != 0 || ms < 1 || ms > WATCHDOG_MS_MAX)) {
+        snprintf(
+            error, ERROR_BYTES,
+            "WEIR_CUDA_WATCHDOG_MS is \"%.64s\", and can only be a number of milliseconds from "
+            "1 to %d: unset it, so that a batch may take %d",
+            word, WATCHDOG_MS_MAX, WATCHDOG_MS_DEFAULT);
+        return -EINVAL;
+    }
+    e->watchdog_ns = (uint64_t)ms * NS_PER_MS;
+    return 0;
 }
 
 /* ---- create ---- */
@@ -204,14 +215,15 @@ static struct encoder *cuda_create(const struct model *model, const struct encod
     e->config.label_is_number = NULL;
     e->max_tokens = options->max_batch_tokens;
     e->max_sequences = (uint32_t)min_u64(options->max_batch_sequences, e->max_tokens);
-    e->watchdog_ns = watchdog_ns();
     e->tune_path = word_in("WEIR_CUDA_TUNE_FILE"); /* none: timing costs seconds */
     if (options->dtype != ENCODER_DTYPE_FP8)
         e->recording.path = word_in(CUDA_CALIBRATE_VARIABLE);
     memcpy(e->recording.fingerprint, model->fingerprint, sizeof e->recording.fingerprint);
     cuda_buckets_of_tokens(&e->tokens, e->max_tokens);
     cuda_buckets_of_sequences(&e->sequences, e->max_sequences);
-    int result = check_model(&e->config, options->dtype, error);
+    int result = choose_watchdog(e, error);
+    if (result == 0)
+        result = check_model(&e->config, options->dtype, error);
     if (result == 0)
         result = choose_dtype(e, model, options->dtype, error);
     if (result == 0)

@@ -1138,8 +1138,8 @@ MUTANTS = [
     ),
     (
         "encoder_cuda.c",
-        "(ms > 0 ? (uint64_t)ms : WATCHDOG_MS_DEFAULT) * NS_PER_MS",
-        "WATCHDOG_MS_DEFAULT * NS_PER_MS",
+        "e->watchdog_ns = (uint64_t)ms * NS_PER_MS",
+        "e->watchdog_ns = WATCHDOG_MS_DEFAULT * NS_PER_MS",
     ),
     (
         "kernels/head.cuh",

@@ -92,6 +92,33 @@ static void what_the_backend_lacks_is_refused(void)
     unsetenv("WEIR_CUDA_GEMM");
 }
 
+static void the_watchdogs_time_is_a_number_of_milliseconds(void)
+{
+    static const char *const wrong[] = {"0",   "-1", "3600001", "10s",
+                                        "1e4", "x",  " ",       "99999999999999999999"};
+    static const struct {
+        const char *word;
+        uint64_t ms;
+    } right[] = {{"1", 1}, {"3600000", 3600000}, {"", 10000}};
+    char error[ERROR_BYTES] = "";
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        setenv("WEIR_CUDA_WATCHDOG_MS", wrong[i], 1);
+        expect_refusal(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_AUTO, 1.0f,
+                       "milliseconds from 1 to 3600000");
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(right); i++) {
+        setenv("WEIR_CUDA_WATCHDOG_MS", right[i].word, 1);
+        struct encoder *encoder = create(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_AUTO, 1.0f, error);
+        /* 1 ms may be too short for the first text, here: then the watchdog has barked. */
+        EXPECT(encoder != NULL || (i == 0 && strstr(error, "first forward pass") != NULL));
+        if (encoder != NULL) {
+            EXPECT_EQUAL(encoder->watchdog_ns, right[i].ms * NS_PER_MS);
+            encoder_cuda.destroy(encoder);
+        }
+    }
+    unsetenv("WEIR_CUDA_WATCHDOG_MS");
+}
+
 /* As Docker's and Kubernetes' files have it where a line is left blank. */
 static void an_empty_variable_is_as_good_as_none(void)
 {
@@ -296,6 +323,7 @@ int main(void)
     RUN(a_machine_without_a_card_gets_a_sentence);
     RUN(an_old_card_is_refused_by_name);
     RUN(what_the_backend_lacks_is_refused);
+    RUN(the_watchdogs_time_is_a_number_of_milliseconds);
     RUN(an_empty_variable_is_as_good_as_none);
     RUN(a_weight_beyond_float16_is_refused);
     RUN(sizes_that_the_kernels_cannot_hold_are_refused);
