@@ -5,7 +5,7 @@ vendors' data.
 
     scripts/predict_l4.py                      tables for the L4, float16 and fp8
     scripts/predict_l4.py --card h100          the same for an H100
-    scripts/predict_l4.py --from gpu_check.json  prints beside it what scripts/gpu_check measured
+    scripts/predict_l4.py --from gpu_check.json  prints below it what scripts/gpu_check measured
 
 A batch of T tokens in sentences of S tokens costs
     compute = FLOP / sustained FLOP/s         memory = weight bytes / sustained bytes/s
@@ -13,6 +13,12 @@ A batch of T tokens in sentences of S tokens costs
 """
 import argparse
 import json
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests/cuda"))
+import gpu_check_steps  # noqa: E402
 
 HIDDEN, FFN, LAYERS = 768, 3072, 6
 OVERLAP_LOSS = 0.35  # what the smaller term adds: the two do not overlap perfectly
@@ -80,10 +86,10 @@ def main():
     if arguments.measured:
         with open(arguments.measured, encoding="utf-8") as file:
             measured = json.load(file)
-        print("MEASURED" if not measured["dry_run"] else "DRY RUN: these figures mean nothing")
-        for key, value in measured.items():
-            if key.startswith(("latency", "throughput")):
-                print(f"  {key}: {value}")
+        card = measured["steps"].get("machine", {}).get("figures", {}).get("card", "no card")
+        print("DRY RUN: these figures mean nothing" if measured["dry_run"]
+              else f"MEASURED by scripts/gpu_check on {card}")
+        print("\n".join(gpu_check_steps.table(measured)) or "  no step has a time or a rate")
 
 
 if __name__ == "__main__":

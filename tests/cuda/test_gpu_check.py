@@ -27,6 +27,15 @@ esac
 """
 
 
+def report_of_an_h100():
+    return {"dry_run": False, "steps": {
+        "machine": {"figures": {"card": "NVIDIA H100 80GB"}}, "build": {},
+        "latency float16": {"figures": {"start_ms": 5, "1x32": {"median_us": 85.06}}},
+        "throughput float16": {"figures": {"even32_512": {"mtok_s": 7.1, "tflop_s": 399.0}}},
+        "torch": {"figures": {"eager": {"1x32": {"median_us": 900.0}},
+                              "compiled": "does not work here: so"}}}}
+
+
 class TestGpuCheck(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="gpu-check-test-")
@@ -49,18 +58,34 @@ class TestGpuCheck(unittest.TestCase):
         return folder
 
     def test_the_table_has_a_line_for_each_figure_and_its_share(self):
-        report = {"dry_run": False, "steps": {
-            "machine": {"figures": {"card": "NVIDIA H100 80GB"}}, "build": {},
-            "latency float16": {"figures": {"start_ms": 5, "1x32": {"median_us": 85.06}}},
-            "throughput float16": {"figures": {"even32_512": {"mtok_s": 7.1, "tflop_s": 399.0}}},
-            "torch": {"figures": {"eager": {"1x32": {"median_us": 900.0}},
-                                  "compiled": "does not work here: so"}}}}
+        report = report_of_an_h100()
         report["shares_of_ceilings"] = gpu_check_steps.shares(report)
         lines = [" ".join(line.split()) for line in gpu_check_steps.table(report)]
         self.assertEqual(lines, [
             "latency float16 1x32 85.06 us 33 % of the ceiling",
             "throughput float16 even32_512 7.1 Mtok/s 50 % of the ceiling",
             "torch eager 1x32 900.0 us"])
+
+    def predict(self, **changes):
+        """The lines of scripts/predict_l4.py with a report of gpu_check."""
+        path = os.path.join(self.out, "gpu_check.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({**report_of_an_h100(), **changes}, file)
+        ended = subprocess.run([sys.executable, os.path.join(ROOT, "scripts/predict_l4.py"),
+                                "--from", path], capture_output=True, text=True, check=True)
+        return [" ".join(line.split()) for line in ended.stdout.splitlines()]
+
+    def test_a_prediction_is_called_one_and_what_was_measured_stands_below_it(self):
+        lines = self.predict()
+        self.assertEqual([line for line in lines if line.startswith("PREDICTION")], [
+            f"PREDICTION for L4, {dtype}, sentences of 32 tokens (not measured)"
+            for dtype in ("float16", "fp8")])
+        measured = lines[lines.index("MEASURED by scripts/gpu_check on NVIDIA H100 80GB") + 1:]
+        self.assertEqual(measured, ["latency float16 1x32 85.06 us",
+                                    "throughput float16 even32_512 7.1 Mtok/s",
+                                    "torch eager 1x32 900.0 us"])
+        self.assertIn("DRY RUN: these figures mean nothing", self.predict(dry_run=True))
+        self.assertEqual(self.predict(steps={})[-1], "no step has a time or a rate")
 
     def run_dry(self, programs, *flags):
         """(exit status, the report's steps, the report)"""
