@@ -63,15 +63,17 @@ int cuda_blas_open(struct cuda_blas *blas, int driver_version, char error[ERROR_
             reason != NULL ? reason : "no reason given");
         return -ENOENT;
     }
-    int result = find_functions(blas, error);
-    if (result == 0)
-        result = cuda_blas_check(blas->create(&blas->handle), "cublasLtCreate", error);
-    if (result != 0) {
+    const int result = find_functions(blas, error);
+    if (result != 0)
         cuda_blas_close(blas);
-        return result;
-    }
-    blas->version = blas->get_version();
-    return 0;
+    else
+        blas->version = blas->get_version();
+    return result;
+}
+
+int cuda_blas_create_handle(struct cuda_blas *blas, char error[ERROR_BYTES])
+{
+    return cuda_blas_check(blas->create(&blas->handle), "cublasLtCreate", error);
 }
 
 void cuda_blas_close(struct cuda_blas *blas)

@@ -33,9 +33,14 @@ struct cuda_blas {
     CUDA_BLAS_FUNCTIONS(CUDA_BLAS_POINTER)
 };
 
-/* Opens WEIR_CUBLASLT if that is set, else the newest version that the driver can serve. A zeroed
- * object may be closed. 0 or -errno with a sentence. */
+/* Opens WEIR_CUBLASLT if that is set, else the newest version that the driver can serve. Needs no
+ * card yet. A zeroed object may be closed. 0 or -errno with a sentence. */
 int cuda_blas_open(struct cuda_blas *blas, int driver_version, char error[ERROR_BYTES]);
+
+/* A handle for the calling thread's card. 0, or -EIO with a sentence. */
+int cuda_blas_create_handle(struct cuda_blas *blas, char error[ERROR_BYTES]);
+
+/* The handle, then the library. */
 void cuda_blas_close(struct cuda_blas *blas);
 
 /* 0, or -EIO with a sentence. */

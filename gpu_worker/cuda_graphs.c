@@ -120,14 +120,12 @@ static void make_all(struct cuda_graphs *graphs)
 
 static int open_thread(struct encoder *twin, char error[ERROR_BYTES])
 {
-    const struct cuda_blas *blas = &twin->gemm_context.blas;
     int result = cuda_check(cudaSetDevice(0), "the opening of GPU 0", error);
     if (result == 0)
         result = cuda_check(cudaStreamCreateWithFlags(&twin->stream, cudaStreamNonBlocking),
                             "the creation of a stream", error);
     if (result == 0 && twin->gemm_context.own == NULL)
-        result =
-            cuda_blas_check(blas->create(&twin->gemm_context.blas.handle), "cublasLtCreate", error);
+        result = cuda_blas_create_handle(&twin->gemm_context.blas, error);
     twin->gemm_context.stream = twin->stream;
     return result;
 }

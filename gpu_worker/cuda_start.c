@@ -1,6 +1,7 @@
-/* The start, in the order of its phases: the card and its memory; the weights, cuBLASLt beside
- * them; the first choice of algorithms; a first text. What is slow and not needed for an answer
- * comes after it (cuda_graphs.h). */
+/* The start, in the order of its phases: the card; its memory and the weights; the first choice of
+ * algorithms; a first text. cuBLASLt takes half a second to load and needs nothing of this but the
+ * driver's version, so it loads beside all up to the weights, the making of the context too. What
+ * is slow and not needed for an answer comes after it (cuda_graphs.h). */
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -14,13 +15,12 @@
 
 #define COMPUTE_CAPABILITY_MIN 8 /* mma.m16n8k16 and cp.async */
 
-static int open_device(struct encoder *e, char error[ERROR_BYTES])
+/* Whether there is a card that serves. Makes no context: who has none shall know at once. */
+static int find_device(struct encoder *e, char error[ERROR_BYTES])
 {
     struct cudaDeviceProp properties;
     int n_devices;
     int result = cuda_check(cudaGetDeviceCount(&n_devices), "the search for a GPU", error);
-    if (result == 0)
-        result = cuda_check(cudaSetDevice(0), "the opening of GPU 0", error);
     if (result == 0)
         result = cuda_check(cudaGetDeviceProperties(&properties, 0), "the look at GPU 0", error);
     if (result == 0)
@@ -45,8 +45,15 @@ static int open_device(struct encoder *e, char error[ERROR_BYTES])
     e->n_multiprocessors = properties.multiProcessorCount;
     snprintf(e->device_name, sizeof e->device_name, "%.*s", (int)sizeof e->device_name - 1,
              properties.name);
-    return cuda_check(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking),
-                      "the creation of a stream", error);
+    return 0;
+}
+
+static int open_device(struct encoder *e, char error[ERROR_BYTES])
+{
+    const int result = cuda_check(cudaSetDevice(0), "the opening of GPU 0", error);
+    return result != 0 ? result
+                       : cuda_check(cudaStreamCreateWithFlags(&e->stream, cudaStreamNonBlocking),
+                                    "the creation of a stream", error);
 }
 
 static void plan_activations(struct encoder *e)
@@ -125,44 +132,77 @@ static int open_memory(struct encoder *e, const struct model *model, char error[
     return 0;
 }
 
-/* cuBLASLt takes half a second to load; it does so beside the upload of the weights. */
+/* ---- cuBLASLt, on a thread of its own ---- */
+
 struct blas_loader {
+    bool begun; /* there is a thread to join */
     pthread_t thread;
     struct encoder *encoder;
     int result;
     char error[ERROR_BYTES];
 };
 
+/* The library first: only its handle needs the context, which the other thread is making. */
 static void *load_blas(void *argument)
 {
     struct blas_loader *loader = argument;
     struct encoder *e = loader->encoder;
-    loader->result = cuda_check(cudaSetDevice(0), "the opening of GPU 0", loader->error);
+    struct cuda_blas *blas = &e->gemm_context.blas;
+    loader->result = cuda_blas_open(blas, e->driver_version, loader->error);
     if (loader->result == 0)
-        loader->result = cuda_blas_open(&e->gemm_context.blas, e->driver_version, loader->error);
+        loader->result = cuda_check(cudaSetDevice(0), "the opening of GPU 0", loader->error);
+    if (loader->result == 0)
+        loader->result = cuda_blas_create_handle(blas, loader->error);
     return NULL;
 }
 
-static int load_weights_and_blas(struct encoder *e, const struct model *model,
-                                 char error[ERROR_BYTES])
+static int begin_loading_blas(struct blas_loader *loader, char error[ERROR_BYTES])
+{
+    if (loader->encoder->gemm_context.own != NULL)
+        return 0;
+    loader->begun = pthread_create(&loader->thread, NULL, load_blas, loader) == 0;
+    if (loader->begun)
+        return 0;
+    snprintf(error, ERROR_BYTES, "no thread can be started to load cuBLASLt");
+    return -EAGAIN;
+}
+
+/* Waits for it in any case. `result` is the start's so far, and stays if that is an error. */
+static int end_loading_blas(struct blas_loader *loader, int result, char error[ERROR_BYTES])
+{
+    if (loader->begun)
+        pthread_join(loader->thread, NULL);
+    if (result != 0 || loader->result == 0)
+        return result;
+    memcpy(error, loader->error, ERROR_BYTES);
+    return loader->result;
+}
+
+/* Card, memory and weights, with cuBLASLt beside them. */
+static int load(struct encoder *e, const struct model *model, struct start_timer *timer,
+                char error[ERROR_BYTES])
 {
     struct blas_loader loader = {.encoder = e};
-    const bool own = e->gemm_context.own != NULL;
-    if (!own && pthread_create(&loader.thread, NULL, load_blas, &loader) != 0) {
-        snprintf(error, ERROR_BYTES, "no thread can be started to load cuBLASLt");
-        return -EAGAIN;
+    int result = find_device(e, error);
+    if (result == 0)
+        result = begin_loading_blas(&loader, error);
+    if (result != 0)
+        return result;
+    result = open_device(e, error);
+    if (result == 0) {
+        start_timer_end(timer, START_PHASE_DEVICE);
+        cuda_forward_describe_gemms(e);
+        result = open_memory(e, model, error);
     }
-    int result = open_memory(e, model, error);
     if (result == 0)
         result = cuda_weights_upload(&e->weights, model, e->kernels, e->fp8, e->stream, error);
-    if (!own)
-        pthread_join(loader.thread, NULL);
-    if (result == 0 && loader.result != 0) {
-        memcpy(error, loader.error, ERROR_BYTES);
-        result = loader.result;
-    }
+    result = end_loading_blas(&loader, result, error);
+    if (result == 0)
+        start_timer_end(timer, START_PHASE_WEIGHTS);
     return result;
 }
+
+/* ---- first answers ---- */
 
 /* Our own GEMM has one algorithm. */
 static void make_all_ready(struct encoder *e)
@@ -198,15 +238,9 @@ static int warm_up(struct encoder *e, char error[ERROR_BYTES])
 int cuda_start(struct encoder *e, const struct model *model, struct start_timer *timer,
                char error[ERROR_BYTES])
 {
-    int result = open_device(e, error);
+    int result = load(e, model, timer, error);
     if (result != 0)
         return result;
-    start_timer_end(timer, START_PHASE_DEVICE);
-    cuda_forward_describe_gemms(e);
-    result = load_weights_and_blas(e, model, error);
-    if (result != 0)
-        return result;
-    start_timer_end(timer, START_PHASE_WEIGHTS);
     e->gemm_context.stream = e->stream;
     if (e->gemm_context.own != NULL)
         make_all_ready(e);

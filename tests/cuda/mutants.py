@@ -1441,7 +1441,18 @@ MUTANTS = [
     ),
     (
         "cuda_start.c",
-        "    if (!own)\n        pthread_join",
-        "    if (!own && result == 0)\n        pthread_join",
+        "    if (loader->begun)\n        pthread_join",
+        "    if (loader->begun && result == 0)\n        pthread_join",
+    ),
+    (
+        "cuda_start.c",
+        "        result = begin_loading_blas(&loader, error);\n"
+        "    if (result != 0)\n"
+        "        return result;\n"
+        "    result = open_device(e, error);",
+        "        result = open_device(e, error);\n"
+        "    if (result != 0)\n"
+        "        return result;\n"
+        "    result = begin_loading_blas(&loader, error);",
     ),
 ]

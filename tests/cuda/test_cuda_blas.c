@@ -19,7 +19,10 @@ static void the_library_has_what_we_call(const char *path)
     setenv("WEIR_CUBLASLT", path, 1);
     const int result = cuda_blas_open(&blas, DRIVER_NEWEST, error);
     printf("%s: %s\n", path, result == 0 ? "opened" : error);
-    EXPECT(result == 0 || strncmp(error, "cuBLASLt: cublasLtCreate failed", 31) == 0);
+    EXPECT_EQUAL(result, 0);
+    EXPECT(blas.version >= 120000 && blas.version < 140000);
+    const int created = cuda_blas_create_handle(&blas, error);
+    EXPECT(created == 0 || strncmp(error, "cuBLASLt: cublasLtCreate failed", 31) == 0);
     cuda_blas_close(&blas);
 }
 

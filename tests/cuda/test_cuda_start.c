@@ -14,6 +14,7 @@
 
 static int threads_until_failure; /* 0: none fails */
 static uint32_t n_threads;        /* started and not joined; atomic */
+static uint32_t n_started;        /* by this one */
 
 /* In front of the C library's own, as long as this program lives. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
@@ -25,6 +26,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
         return EAGAIN;
     const int result = create(thread, attributes, run, argument);
     __atomic_fetch_add(&n_threads, result == 0, __ATOMIC_RELAXED);
+    n_started++;
     return result;
 }
 
@@ -209,6 +211,19 @@ static void threads_that_cannot_be_started_are_an_error_or_a_slower_server(void)
     EXPECT_EQUAL(standin_counters().live_objects, 0);
 }
 
+/* Half a second each: who has no card that serves does not wait for the library, and who has one
+ * does not wait for both in turn. */
+static void cublas_loads_beside_the_making_of_the_context(void)
+{
+    n_started = 0;
+    standin_set_device(1, 7, 5, 40);
+    expect_refusal(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_AUTO, 1.0f, "compute capability 7.5");
+    EXPECT_EQUAL(n_started, 0);
+    standin_fail_call_of("cudaStreamCreateWithFlags", 1); /* the first call that needs a context */
+    expect_refusal(&RANDOM_MODEL_SMALL, ENCODER_DTYPE_AUTO, 1.0f, "the creation of a stream");
+    EXPECT_EQUAL(n_started, 1);
+}
+
 static void large_cards_are_given_larger_batches(void)
 {
     standin_set_device(1, 8, 9, 99);
@@ -329,6 +344,7 @@ int main(void)
     RUN(sizes_that_the_kernels_cannot_hold_are_refused);
     RUN(a_first_pass_without_finite_logits_is_refused);
     RUN(threads_that_cannot_be_started_are_an_error_or_a_slower_server);
+    RUN(cublas_loads_beside_the_making_of_the_context);
     RUN(large_cards_are_given_larger_batches);
     RUN(a_missing_cublas_gets_a_sentence);
     RUN(any_call_may_fail_and_nothing_leaks);
