@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/weir-file-XXXXXX", path[64];
+static char folder[] = "weir-file-XXXXXX", path[64];
 
 static void expect_file(const char *text, mode_t mode)
 {

@@ -107,8 +107,8 @@ def run(source, folder, changed, test):
     compile_in(folder, source, TESTS[test][1], str(folder / changed), *objects, "-o",
                str(program))
     try:
-        ended = subprocess.run([str(program)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                               text=True, timeout=SECONDS_MAX)
+        ended = subprocess.run([str(program)], cwd=folder, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True, timeout=SECONDS_MAX)
     except subprocess.TimeoutExpired:
         return "red"
     if ended.returncode != 0:
