@@ -27,7 +27,7 @@ static void *open_library(int driver_version)
         "libcublasLt.so.13", "/usr/local/cuda/lib64/libcublasLt.so.13", "libcublasLt.so.12",
         "/usr/local/cuda/lib64/libcublasLt.so.12"};
     const char *named = getenv("WEIR_CUBLASLT");
-    if (named != NULL)
+    if (named != NULL && named[0] != 0)
         return dlopen(named, RTLD_NOW | RTLD_LOCAL);
     for (size_t i = driver_version >= DRIVER_OF_CUDA_13 ? 0 : 2; i < ARRAY_COUNT(NAMES); i++) {
         void *library = dlopen(NAMES[i], RTLD_NOW | RTLD_LOCAL);

@@ -2,6 +2,9 @@
  *
  *     test_cuda_blas LIBRARY...    libcublasLt.so.12 and .13; those that are not there are skipped,
  *                                  and with none left the test is (77) */
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gpu_worker/cuda_blas.h"
@@ -47,9 +50,61 @@ static void a_missing_library_is_refused_with_advice(void)
     cuda_blas_close(&blas);
 }
 
+/* ---- which version is looked for ---- */
+
+/* The child of the test below: 13 where what stands in the newest's place was opened. */
+static int open_for_driver(const char *version)
+{
+    struct cuda_blas blas;
+    char error[ERROR_BYTES] = "";
+    setenv("WEIR_CUBLASLT", "", 1); /* as good as none */
+    cuda_blas_open(&blas, atoi(version), error);
+    return strstr(error, "cuBLASLt has no cublasLt") != NULL ? 13 : 12;
+}
+
+static int run_for_driver(const char *program, const char *version)
+{
+    int status;
+    const pid_t pid = fork();
+    EXPECT(pid >= 0);
+    if (pid == 0) {
+        execl(program, program, "--driver", version, NULL);
+        _exit(1);
+    }
+    EXPECT_EQUAL(waitpid(pid, &status, 0), pid);
+    EXPECT(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Another library in the place of version 13 tells by what it lacks that it was opened; the loader
+ * reads the path when a program starts, hence the children. */
+static void version_13_is_for_drivers_that_serve_it(const char *program)
+{
+    char folder[] = "/tmp/test_cuda_blas.XXXXXX", path[64];
+    struct link_map *other = NULL;
+    void *handle = dlopen("libm.so.6", RTLD_NOW);
+    EXPECT(handle != NULL && dlinfo(handle, RTLD_DI_LINKMAP, &other) == 0);
+    EXPECT(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/libcublasLt.so.13", folder);
+    EXPECT_EQUAL(symlink(other->l_name, path), 0);
+    setenv("LD_LIBRARY_PATH", folder, 1);
+    EXPECT_EQUAL(run_for_driver(program, "12080"), 12); /* as some clouds have it */
+    EXPECT_EQUAL(run_for_driver(program, "12999"), 12);
+    EXPECT_EQUAL(run_for_driver(program, "13000"), 13);
+    EXPECT_EQUAL(run_for_driver(program, "14000"), 13);
+    unsetenv("LD_LIBRARY_PATH");
+    unlink(path);
+    rmdir(folder);
+    dlclose(handle);
+}
+
 int main(int argc, char **argv)
 {
     int n_there = 0;
+    if (argc == 3 && strcmp(argv[1], "--driver") == 0)
+        return open_for_driver(argv[2]);
+    version_13_is_for_drivers_that_serve_it(argv[0]);
+    printf("ok version_13_is_for_drivers_that_serve_it\n");
     RUN(a_library_without_cublaslt_is_refused);
     RUN(a_missing_library_is_refused_with_advice);
     for (int i = 1; i < argc; i++) {
