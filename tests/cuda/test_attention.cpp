@@ -138,7 +138,7 @@ static void same_text_same_bits_whatever_shares_its_batch()
 
 static void check_attention_cls(const struct kernel_set &kernels, uint32_t n_heads,
                                 uint32_t head_dim, const std::vector<uint32_t> &lengths,
-                                uint32_t spare_rows)
+                                uint32_t spare_rows, float spread = 1.2f)
 {
     const uint32_t hidden_dim = n_heads * head_dim, n_sequences = (uint32_t)lengths.size();
     uint32_t n_tokens = 0;
@@ -149,8 +149,8 @@ static void check_attention_cls(const struct kernel_set &kernels, uint32_t n_hea
     matrix key_value(kernels, n_tokens, 2 * hidden_dim);
     matrix context(kernels, n_sequences + spare_rows, hidden_dim);
     std::vector<double> expected((size_t)n_sequences * hidden_dim);
-    query.fill_random(21, 1.2f);
-    key_value.fill_random(22, 1.2f);
+    query.fill_random(21, spread);
+    key_value.fill_random(22, spread);
     batch.copy_descriptor();
     for (uint32_t s = 0; s < n_sequences; s++)
         for (uint32_t c = 0; c < hidden_dim; c += head_dim)
@@ -174,6 +174,18 @@ static void attention_of_cls_rows_equals_its_twin()
     check_attention_cls(kernel_set_float16, 12, 64, {512}, 15);
 }
 
+/* A maximum that began with 0 and not below every score would leave such a text no weight at all.
+ */
+static void texts_whose_scores_all_lie_far_below_zero_are_right()
+{
+    const std::vector<uint32_t> lengths = {1, 1, 1, 1, 1, 2, 1, 1, 3, 1, 1, 1};
+    for (const struct kernel_set *kernels : KERNEL_SETS)
+        for (uint32_t head_dim : {64u, 16u}) {
+            check_attention(*kernels, 2, head_dim, lengths, 16.0f);
+            check_attention_cls(*kernels, 2, head_dim, lengths, 0, 16.0f);
+        }
+}
+
 int main()
 {
     RUN(attention_equals_its_twin_on_tensor_cores);
@@ -182,5 +194,6 @@ int main()
     RUN(every_length_from_1_to_512_is_right);
     RUN(same_text_same_bits_whatever_shares_its_batch);
     RUN(attention_of_cls_rows_equals_its_twin);
+    RUN(texts_whose_scores_all_lie_far_below_zero_are_right);
     return 0;
 }

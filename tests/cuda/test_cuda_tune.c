@@ -101,6 +101,7 @@ static uint64_t number_of_file(void)
 {
     struct stat status;
     EXPECT_EQUAL(stat(path, &status), 0);
+    EXPECT_EQUAL(status.st_mode & 0777, 0600); /* nobody else's start reads or makes it */
     return status.st_ino;
 }
 

@@ -22,6 +22,7 @@ namespace standin
 
 static constexpr uint64_t LIVE = 0x6c6976656c697665, DEAD = 0x6465616464656164;
 static constexpr size_t ALIGNMENT = 16, WORKSPACE_ALIGNMENT = 256;
+static constexpr int WORKSPACE_USED = 256; /* by every algorithm */
 
 /* Ascending and descending order of k, one that never runs, one with ASCENDING's bits that is
  * faster for few rows and slower for many, and one whose last rows come from DESCENDING. NONE is a
@@ -221,6 +222,8 @@ static void check_memory(const call &c)
     check_range(c.b_data, layout_bytes(c.b), ALIGNMENT, "B");
     check_range(c.c_data, d_bytes, ALIGNMENT, "C");
     check_range(c.d_data, d_bytes, ALIGNMENT, "D");
+    if (c.workspace_bytes < (size_t)WORKSPACE_USED)
+        misuse("a workspace of %zu bytes, where %d are used", c.workspace_bytes, WORKSPACE_USED);
     check_range(c.workspace, c.workspace_bytes, WORKSPACE_ALIGNMENT, "the workspace");
     check_apart(c.d_data, d_bytes, c.a_data, layout_bytes(c.a), "A");
     check_apart(c.d_data, d_bytes, c.b_data, layout_bytes(c.b), "B");
@@ -276,7 +279,7 @@ static cudaError_t run(const call &c)
     check_memory(c); /* again: what was captured must still be alive */
     count_matmul();
     spend_ns(c.order == NARROW ? 100 * c.d.columns : 1700 + 50 * c.d.columns);
-    memset(c.workspace, 0xff, 256);
+    memset(c.workspace, 0xff, WORKSPACE_USED);
     for (uint64_t o = 0; o < out_dim; o++)
         for (uint64_t k = 0; k < in_dim; k++)
             a_transposed[k * out_dim + o] =
@@ -521,7 +524,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t user, cublasLtMatmulDesc_t m, con
         spoil_capture(stream);
         return fails ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_NOT_SUPPORTED;
     }
+    if (is_capturing(stream)) {
+        enqueue(stream, [made] { return run(made); });
+        return CUBLAS_STATUS_SUCCESS;
+    }
+    check_workspace_is_free(workspace, stream);
     enqueue(stream, [made] { return run(made); });
+    workspace_was_given(workspace, stream);
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -44,6 +44,12 @@ void check_range(const void *pointer, size_t bytes, size_t alignment, const char
 /* Queues work, or records it where the stream is being captured. */
 cudaError_t enqueue(cudaStream_t stream, operation work);
 
+/* Ends the process where another stream may still use the workspace: it was the last to get it, and
+ * nobody has waited for it. Not asked of captures, whose work runs on the stream of their launch.
+ */
+void check_workspace_is_free(const void *workspace, cudaStream_t stream);
+void workspace_was_given(const void *workspace, cudaStream_t stream);
+
 /* Ends the process where the calling thread captures a stream: the call would break that. */
 void check_no_capture(const char *call);
 

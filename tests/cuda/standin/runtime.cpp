@@ -9,9 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -57,6 +59,7 @@ struct card_state {
     std::condition_variable work_came, work_done;
     std::deque<operation> queue;
     uint64_t n_queued = 0, n_done = 0;
+    uint64_t n_waited = 0; /* the program has waited for all up to this number */
     bool hang = false;
     std::atomic<bool> break_next_kernel{false};
     std::atomic<uint64_t> failing_launch{0}, slow_kernel_ns{0};
@@ -122,6 +125,28 @@ static void queue_for_card(cudaStream_t stream, operation work)
     card.queue.push_back(std::move(work));
     stream->last_work = ++card.n_queued;
     card.work_came.notify_one();
+}
+
+/* The last work that was given a workspace, by hand and not in a graph. */
+struct workspace_use {
+    cudaStream_t stream;
+    uint64_t number;
+};
+static std::map<const void *, workspace_use> workspace_uses; /* under the card's mutex */
+
+void check_workspace_is_free(const void *workspace, cudaStream_t stream)
+{
+    std::lock_guard<std::mutex> lock(card.mutex);
+    const auto use = workspace_uses.find(workspace);
+    if (use != workspace_uses.end() && use->second.stream != stream &&
+        use->second.number > card.n_waited)
+        misuse("a workspace that another stream may still be using");
+}
+
+void workspace_was_given(const void *workspace, cudaStream_t stream)
+{
+    std::lock_guard<std::mutex> lock(card.mutex);
+    workspace_uses[workspace] = {stream, stream->last_work};
 }
 
 bool card_has_failed()
@@ -211,6 +236,7 @@ static cudaError_t wait_for_work(uint64_t number)
 {
     std::unique_lock<std::mutex> lock(card.mutex);
     card.work_done.wait(lock, [=] { return card.n_done >= number; });
+    card.n_waited = std::max(card.n_waited, number);
     return ended(cudaSuccess);
 }
 
