@@ -1455,4 +1455,502 @@ MUTANTS = [
         "        return result;\n"
         "    result = begin_loading_blas(&loader, error);",
     ),
+    # ---- a third reader's ----
+    # Codes
+    (
+        "kernels/fp8.cuh",
+        "high * to.inverse_scale);\n}\n\n__device__ __forceinline__ void store_code(",
+        "high);\n}\n\n__device__ __forceinline__ void store_code(",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "four[3] * to.inverse_scale",
+        "four[2] * to.inverse_scale",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "values + 4 * i;",
+        "values + 2 * i;",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "make_uint2(words[0], words[1])",
+        "make_uint2(words[1], words[0])",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "in + i * VECTOR_ELEMENTS + 4 * half",
+        "in + i * VECTOR_ELEMENTS",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "memcpy(values + 4 * half, &bits",
+        "memcpy(values, &bits",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "        return;\n#pragma unroll\n    for (int half",
+        "        ;\n#pragma unroll\n    for (int half",
+    ),
+    (
+        "kernels/fp8.cuh",
+        "LAUNCH(quantize_kernel, dim3(ceil_div(n_vectors, QUANTIZE_THREADS))",
+        "LAUNCH(quantize_kernel, dim3((uint32_t)(n_vectors / QUANTIZE_THREADS))",
+    ),
+    # GELU
+    (
+        "kernels/gelu.cuh",
+        "0.3275911f * fabsf(x)",
+        "0.3275911f * x",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "1.061405429f",
+        "1.061405429f * t",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "0.5f * x * (1.0f + erf_approximate(x * sqrt_half))",
+        "fmaxf(0.5f * x * (1.0f + erf_approximate(x * sqrt_half)), 0.0f)",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "erf_approximate(x * sqrt_half)",
+        "erf_approximate(x)",
+    ),
+    (
+        "kernels/gelu.cuh",
+        "grid(ceil_div(n_vectors, GELU_THREADS))",
+        "grid((uint32_t)(n_vectors / GELU_THREADS))",
+    ),
+    # LayerNorm
+    (
+        "kernels/layernorm.cuh",
+        "warp_sum(sum) / hidden_dim;",
+        "warp_sum(sum) / (n_vectors * WARP_THREADS * VECTOR_ELEMENTS);",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "(i * WARP_THREADS + threadIdx.x % WARP_THREADS)",
+        "(i * WARP_THREADS + threadIdx.x)",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "load_lane_vector(b, bias, i, hidden_dim);",
+        "load_lane_vector(b, weight, i, hidden_dim);",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "squares += x[i][j] * x[i][j];",
+        "squares += (x[i][j] + mean) * (x[i][j] + mean) - mean * mean;",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "(hidden_dim) <= 768  ? LAUNCH(kernel<3>",
+        "(hidden_dim) <= 776  ? LAUNCH(kernel<3>",
+    ),
+    (
+        "kernels/layernorm.cuh",
+        "grid(ceil_div(n_rows, ROW_WARPS))",
+        "grid(n_rows / ROW_WARPS)",
+    ),
+    # Embedding
+    (
+        "kernels/embed.cuh",
+        "token.position, hidden_dim);",
+        "token.position + 1u, hidden_dim);",
+    ),
+    (
+        "kernels/embed.cuh",
+        "tables.n_types, token.type,",
+        "tables.n_types, token.type & 0u,",
+    ),
+    (
+        "kernels/embed.cuh",
+        "    if (blockIdx.x == gridDim.x - 1) {",
+        "    if (blockIdx.x == 0) {",
+    ),
+    (
+        "kernels/embed.cuh",
+        "sizeof(struct batch_header) / sizeof(uint32_t)",
+        "4",
+    ),
+    (
+        "kernels/embed.cuh",
+        "            store_vector(y + lane_column(i), zeros);\n",
+        "",
+    ),
+    (
+        "kernels/embed.cuh",
+        "(const element *)norm.weight, (const element *)norm.bias,",
+        "(const element *)norm.bias, (const element *)norm.weight,",
+    ),
+    # The record of a calibration
+    (
+        "kernels/record.cuh",
+        "        atomicMax(amax_bits, bits);",
+        "        *amax_bits = bits;",
+    ),
+    (
+        "kernels/record.cuh",
+        "i += WARP_THREADS * VECTOR_ELEMENTS",
+        "i += 2 * WARP_THREADS * VECTOR_ELEMENTS",
+    ),
+    (
+        "kernels/record.cuh",
+        "x += (size_t)row * n_columns;",
+        "x += (size_t)row * VECTOR_ELEMENTS;",
+    ),
+    (
+        "kernels/record.cuh",
+        "blockIdx.x * RECORD_WARPS + threadIdx.x / WARP_THREADS",
+        "blockIdx.x * RECORD_WARPS",
+    ),
+    # Our GEMM: fragments, stages, tails, epilogues
+    (
+        "kernels/gemm.cuh",
+        "const bool live = first_row + row < n_rows;",
+        "const bool live = first_row + row <= n_rows;",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "2 * k + lane / 8 % 2));",
+        "2 * k + lane / 16));",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "lane % 16, 2 * k + lane / 16));",
+        "lane % 16, 2 * k + lane / 8 % 2));",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "(load - (GEMM_STAGES - 1)) % GEMM_STAGES",
+        "(load - (GEMM_STAGES - 2)) % GEMM_STAGES",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "load < n_steps + GEMM_STAGES - 1;",
+        "load < n_steps + GEMM_STAGES - 2;",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "in_dim, load);\n        }\n        copy_async_commit();",
+        "in_dim, load);\n            copy_async_commit();\n        }",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "warp_row = warp / 2 * 32,",
+        "warp_row = warp % 2 * 32,",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "half * 8 + lane / 4;",
+        "half + lane / 4 * 2;",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "first_row = blockIdx.y * GEMM_TILE, first_column = blockIdx.x",
+        "first_row = blockIdx.x * GEMM_TILE, first_column = blockIdx.y",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "    if (EPILOGUE == GEMM_RESIDUAL) {",
+        "    if (EPILOGUE == GEMM_RESIDUAL || EPILOGUE == GEMM_BIAS) {",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "        low = gelu_exact(low);\n",
+        "        low = fmaxf(low, 0.0f);\n",
+    ),
+    (
+        "kernels/gemm.cuh",
+        "step * GEMM_TILE_K + chunk",
+        "(step & 1) * GEMM_TILE_K + chunk",
+    ),
+    # Attention: rows, and the variants for short texts
+    (
+        "kernels/attention_rows.cuh",
+        "rescale = exp2f(max - new_max)",
+        "rescale = exp2f(new_max - max)",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "sums[columns_a_lane] = {}, max = MASKED_SCORE,",
+        "sums[columns_a_lane] = {}, max = 0.0f,",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "first_key + min(lane, n_keys - 1);",
+        "first_key + lane;",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "while (high - low > 1)",
+        "while (high - low > 2)",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "in + (size_t)(token - first) * stride, a,",
+        "in, a,",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "        in, in + hidden_dim, stride,",
+        "        in + hidden_dim, in, stride,",
+    ),
+    (
+        "kernels/attention_rows.cuh",
+        "value[min(c * WARP_THREADS + lane, a.head_dim - 1)]",
+        "value[c * WARP_THREADS + lane]",
+    ),
+    (
+        "kernels/attention.cuh",
+        "(values, qkv + 2 * hidden_dim, stride, 0,",
+        "(values, qkv + 2 * hidden_dim, stride, work.first_row,",
+    ),
+    (
+        "kernels/attention.cuh",
+        "shared + warp * narrow_elements",
+        "shared",
+    ),
+    (
+        "kernels/attention.cuh",
+        "*values = keys + WORK_NARROW_LENGTH * head_dim;",
+        "*values = keys + WORK_ROWS * head_dim;",
+    ),
+    (
+        "kernels/attention.cuh",
+        "begin_rows<head_dim>(rows, query, 0, lane);",
+        "begin_rows<head_dim>(rows, query, work.first_row, lane);",
+    ),
+    (
+        "kernels/attention.cuh",
+        "rows.max[half] = MASKED_SCORE;",
+        "rows.max[half] = 0.0f;",
+    ),
+    (
+        "kernels/attention.cuh",
+        "exp2f(scores[j][i] - max[i / 2])",
+        "exp2f(scores[j][i] - max[i % 2])",
+    ),
+    (
+        "kernels/attention.cuh",
+        "block < header->n_wide_blocks)",
+        "block <= header->n_wide_blocks)",
+    ),
+    (
+        "kernels/attention_launch.cuh",
+        "if (head_dim == 32)",
+        "if (head_dim <= 32)",
+    ),
+    (
+        "kernels/attention_launch.cuh",
+        "grid(ceil_div(n_sequence_rows, ATTENTION_ROWS_WARPS), n_heads)",
+        "grid(n_sequence_rows / ATTENTION_ROWS_WARPS, n_heads)",
+    ),
+    # Other kernels
+    (
+        "kernels/element.cuh",
+        "floats_to_bits(in[4], in[5])",
+        "floats_to_bits(in[5], in[4])",
+    ),
+    (
+        "kernels/head.cuh",
+        "sequence = i / n_labels, label = i % n_labels",
+        "sequence = i % header->n_sequences, label = i / header->n_sequences",
+    ),
+    # More of what only nvcc sees
+    (
+        "kernels/portable.cuh",
+        "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16",
+        "ldmatrix.sync.aligned.m8n8.x4.shared.b16",
+    ),
+    (
+        "kernels/portable.cuh",
+        "x4.shared.b16 {%0,%1,%2,%3}",
+        "x4.shared.b16 {%0,%2,%1,%3}",
+    ),
+    (
+        "kernels/portable.cuh",
+        "{%4,%5,%6,%7}, {%8,%9}",
+        "{%4,%6,%5,%7}, {%8,%9}",
+    ),
+    (
+        "kernels/portable.cuh",
+        "{%8,%9}, {%0,%1,%2,%3};",
+        "{%9,%8}, {%0,%1,%2,%3};",
+    ),
+    (
+        "kernels/portable.cuh",
+        "\"n\"(pending)",
+        "\"n\"(pending + 1)",
+    ),
+    (
+        "kernels/portable.cuh",
+        "\"f\"(high), \"f\"(low)",
+        "\"f\"(low), \"f\"(high)",
+    ),
+    (
+        "kernels/portable.cuh",
+        "asm volatile(\"cp.async.commit_group;\" ::: \"memory\");",
+        "",
+    ),
+    # Host files that had few
+    (
+        "cuda_blas.c",
+        "driver_version >= DRIVER_OF_CUDA_13 ? 0 : 2",
+        "0",
+    ),
+    (
+        "cuda_blas.c",
+        "driver_version >= DRIVER_OF_CUDA_13 ? 0 : 2",
+        "2",
+    ),
+    (
+        "cuda_memory.c",
+        "return cuda_check(cudaMemset(plan->memory, 0, plan->total_bytes), "
+        "\"clearing memory\", error);",
+        "return 0;",
+    ),
+    (
+        "cuda_memory.c",
+        "    memset(plan->memory, 0, plan->total_bytes);\n",
+        "",
+    ),
+    (
+        "cuda_memory.c",
+        "        cuda_check_logged(cudaFreeHost(plan->memory), \"cudaFreeHost\");",
+        "        ;",
+    ),
+    (
+        "cuda_batch.c",
+        "sizeof(uint32_t) * (batch->n_sequences + 1));",
+        "sizeof(uint32_t) * batch->n_sequences);",
+    ),
+    (
+        "cuda_batch.c",
+        "    while (n_words % WORK_WORDS_A_BLOCK != 0)\n        work[n_words++] = WORK_NONE;\n",
+        "",
+    ),
+    (
+        "cuda_batch.c",
+        "row = batch->n_tokens; row < n_rows;",
+        "row = batch->n_tokens; row + 1 < n_rows;",
+    ),
+    (
+        "cuda_batch.c",
+        "header.n_wide_blocks = n_wide_words / WORK_WORDS_A_BLOCK;",
+        "header.n_wide_blocks = n_wide_words / WORK_WORDS_A_BLOCK + 1;",
+    ),
+    (
+        "cuda_weights.c",
+        "weight->part * tensor_elements(tensor) * bytes",
+        "weight->part * tensor_elements(tensor)",
+    ),
+    (
+        "cuda_weights.c",
+        "        if (weight->part + 1 == weight->n_parts)\n            *weight->scale",
+        "        *weight->scale",
+    ),
+    (
+        "cuda_tune.c",
+        " | O_NONBLOCK",
+        "",
+    ),
+    (
+        "cuda_tune.c",
+        "#define FILE_MODE 0600",
+        "#define FILE_MODE 0644",
+    ),
+    (
+        "cuda_tune.c",
+        "memcmp(header.magic, CUDA_TUNE_MAGIC, sizeof header.magic) != 0",
+        "false",
+    ),
+    (
+        "cuda_tune.c",
+        "header.n_entries != n_entries",
+        "false",
+    ),
+    (
+        "cuda_fp8.c",
+        "        result = cuda_check(cudaStreamSynchronize(stream), \"the end of "
+        "a calibration\", error);",
+        "        result = 0;",
+    ),
+    (
+        "cuda_fp8.c",
+        "CUDA_FP8_SCALE_BYTES(n_layers)",
+        "CUDA_FP8_SCALE_BYTES(1)",
+    ),
+    (
+        "cuda_gemm.c",
+        "CUDA_GEMM_WORKSPACE_BYTES, context->stream);",
+        "0, context->stream);",
+    ),
+    (
+        "cuda_gemm.c",
+        "CUDA_GEMM_WORKSPACE_BYTES, context->stream);",
+        "CUDA_GEMM_WORKSPACE_BYTES, NULL);",
+    ),
+    (
+        "cuda_gemm.c",
+        "gemm->y_type, gemm->out_dim, n_rows, gemm->out_dim)",
+        "gemm->y_type, gemm->out_dim, n_rows, gemm->in_dim)",
+    ),
+    (
+        "cuda_trial.c",
+        "    trial.context.workspace = trials->workspace;\n",
+        "",
+    ),
+    (
+        "cuda_trial.c",
+        "    if (runs && trial->gemm->beta != 0.0f)",
+        "    if (false)",
+    ),
+    (
+        "cuda_forward.c",
+        "e->config.activation == MODEL_GELU && !e->own_ffn",
+        "e->config.activation == MODEL_GELU",
+    ),
+    (
+        "cuda_forward.c",
+        "    gemms[CUDA_GEMM_pooler].y_type = CUDA_R_32F;\n",
+        "",
+    ),
+    (
+        "cuda_forward.c",
+        "queue->n_rows, e->gemms[index].in_dim, e->stream)",
+        "queue->n_rows, e->gemms[index].out_dim, e->stream)",
+    ),
+    (
+        "cuda_graphs.c",
+        "    if (n_left > 0)\n        log_error",
+        "    if (n_made > 0)\n        log_error",
+    ),
+    (
+        "encoder_cuda.c",
+        "version / 10000, version / 100 % 100",
+        "version / 1000, version / 100 % 10",
+    ),
+    (
+        "encoder_cuda.c",
+        "ms < 1 || ms > WATCHDOG_MS_MAX",
+        "ms < 0 || ms > WATCHDOG_MS_MAX",
+    ),
+    (
+        "encoder_cuda.c",
+        "*end != 0 || ",
+        "",
+    ),
+    (
+        "encoder_cuda.c",
+        "    if (strcmp(word, \"own\") != 0)\n        return refuse_word",
+        "    if (false)\n        return refuse_word",
+    ),
+    (
+        "cuda_start.c",
+        "properties.multiProcessorCount;",
+        "1;",
+    ),
 ]

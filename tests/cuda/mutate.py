@@ -2,6 +2,8 @@
 """Plants bugs in the CUDA engine, one at a time, and counts how many the emulated tests catch.
 
     mutate.py BUILD_FOLDER [WORD]     only mutants whose file or text holds WORD
+    mutate.py BUILD_FOLDER --share 2/5    every fifth of them, from the second on: five runs, on as
+                                          many machines or evenings, are a whole one
     mutate.py --check                 plants nothing: does each mutant still apply?
 
 Each mutant is one changed file in an overlay that the compiler looks into first; only what depends
@@ -9,6 +11,7 @@ on it is compiled again, then the tests run until one fails. At least 95 in 100 
 survives is printed: either a test is missing, or the mutant changes nothing that can be seen (then
 it does not belong into mutants.py).
 """
+import argparse
 import os
 import subprocess
 import sys
@@ -23,9 +26,12 @@ FLAGS = "-O1 -w -D_GNU_SOURCE -fPIC -fno-omit-frame-pointer".split()
 KERNEL_TESTS = ["row_kernels", "head_kernels", "attention", "fp8_kernels"]
 HOST_TESTS = [
     "batch", "cuda_flight", "encoder_cuda", "encoder_fp8", "cuda_graphs", "cuda_start",
-    "cuda_trial", "cuda_tune"
+    "cuda_trial", "cuda_tune", "cuda_blas"
 ]
-PTX_FILE, PTX_TEST = "kernels/portable.cuh", "ptx_head_kernels"  # what only nvcc sees
+STATUS_SKIPPED = 77
+PTX_FILE = "kernels/portable.cuh"  # what only nvcc sees
+PTX_SETS = ["float16", "fp8"]
+PTX_TESTS = ["ptx_head_kernels", "ptx_fp8_kernels", "ptx_attention"]
 FP8_FILES = ["kernels/fp8.cuh"]  # and lines elsewhere that speak of codes
 LIBRARIES = [
     "tests/cuda/libweir_encoder_cuda_standin.a",
@@ -102,15 +108,22 @@ def failing_ptx_test(overlay, build):
     """For what the host's compiler does not see: nvcc's own code of it."""
     cache = open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8").read()
     nvcc = cache.split("WEIR_NVCC:FILEPATH=")[1].split("\n")[0]
-    mutated = os.path.join(overlay, "mutated.ptx")
     command = [nvcc, "-std=c++17", "-O3", "-ptx", "-arch=compute_90", f"-I{overlay}", f"-I{ROOT}"]
-    kernels = os.path.join(ROOT, "gpu_worker/kernels/kernels_float16.cu")
-    subprocess.run([*command, kernels, "-o", mutated], check=True)
-    others = [f"{build}/tests/cuda/kernels_{s}.90.ptx" for s in ("bfloat16", "float32", "fp8")]
-    environment = dict(os.environ, WEIR_PTX=":".join([mutated, *others]))
-    program = f"{build}/tests/{PTX_TEST}"
-    ended = subprocess.run([program], capture_output=True, timeout=TEST_TIMEOUT_S, env=environment)
-    return PTX_TEST if ended.returncode != 0 else None
+    ptx = [f"{build}/tests/cuda/kernels_{s}.90.ptx" for s in ("bfloat16", "float32")]
+    for kernel_set in PTX_SETS:
+        kernels = os.path.join(ROOT, f"gpu_worker/kernels/kernels_{kernel_set}.cu")
+        ptx.append(os.path.join(overlay, f"mutated_{kernel_set}.ptx"))
+        subprocess.run([*command, kernels, "-o", ptx[-1]], check=True)
+    environment = dict(os.environ, WEIR_PTX=":".join(ptx))
+    for test in PTX_TESTS:
+        try:
+            ended = subprocess.run([f"{build}/tests/{test}"], capture_output=True,
+                                   timeout=TEST_TIMEOUT_S, env=environment)
+        except subprocess.TimeoutExpired:
+            return test + " (time-out)"
+        if ended.returncode != 0:
+            return test
+    return None
 
 
 def failing_test(file, old, overlay, objects, build):
@@ -128,7 +141,10 @@ def failing_test(file, old, overlay, objects, build):
         compile_one(source, mutated, include_flags(overlay, build))
     except subprocess.CalledProcessError:
         return "the compiler"
-    order = KERNEL_TESTS + ["encoder_cuda"] if kernel else HOST_TESTS
+    own = os.path.splitext(os.path.basename(file))[0]  # the file's own test first: it knows best
+    order = sorted(HOST_TESTS, key=lambda name: name != own)
+    if kernel:
+        order = KERNEL_TESTS + ["encoder_cuda"]
     environment = dict(os.environ, WEIR_CUBLASLT=f"{build}/tests/libweir_emulated_gpu.so")
     if file.startswith("kernels/attention"):
         order = ["attention", "encoder_cuda"]
@@ -143,16 +159,32 @@ def failing_test(file, old, overlay, objects, build):
             )
         except subprocess.TimeoutExpired:
             return name + " (time-out)"
-        if ended.returncode != 0:
+        if ended.returncode not in (0, STATUS_SKIPPED):
             return name
     return None
 
 
+def share_of(text):
+    """(i, n) of "i/n"."""
+    i, n = (int(word) for word in text.split("/"))
+    if not 1 <= i <= n:
+        raise ValueError
+    return i, n
+
+
 def main():
-    if sys.argv[1:] == ["--check"]:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("build", nargs="?", help="the folder of the release build")
+    parser.add_argument("word", nargs="?", default="", help="in the file or the text")
+    parser.add_argument("--share", type=share_of, default=(1, 1), metavar="I/N")
+    parser.add_argument("--check", action="store_true", help="plant nothing")
+    options = parser.parse_args()
+    if options.check:
         sys.exit(1 if check() else 0)
-    build, word = os.path.abspath(sys.argv[1]), (sys.argv[2:] or [""])[0]
-    chosen = [m for m in mutants.MUTANTS if word in m[0] or word in m[1]]
+    if not options.build:
+        parser.error("BUILD_FOLDER or --check is needed")
+    build, word, (share, n_shares) = os.path.abspath(options.build), options.word, options.share
+    chosen = [m for m in mutants.MUTANTS if word in m[0] or word in m[1]][share - 1::n_shares]
     caught = planted = 0
     with tempfile.TemporaryDirectory() as folder:
         objects = build_tests(folder, build)
