@@ -1,4 +1,23 @@
-/* What a forward pass is made of, in the order of the card's stream. */
+/* A forward pass, in the order of the card's stream; encoder_cpu.c has the CPU's.
+ *
+ *     body    embed_layernorm   x       = norm(word[id] + position[i] (+ type[t]))  (n, hidden)
+ *     layer   qkv               qkv     = x [Wq Wk Wv]^T + b                        (n, 3 hidden)
+ *             attention         context = softmax(q k^T / sqrt(d)) v                (n, hidden)
+ *             attention_output  x       = x + context Wo^T + b
+ *             layernorm         x       = norm(x)
+ *             ffn_in            ffn     = x W1^T + b                                (n, ffn)
+ *             gelu              ffn     = gelu(ffn)
+ *             ffn_out           x       = x + ffn W2^T + b
+ *             layernorm         x       = norm(x)
+ *     last    key_value         qkv     = x [Wk Wv]^T + b                           (n, 2 hidden)
+ *     tail    gather_cls        cls_x   = x[CLS]                                    (s, hidden)
+ *             cls_query ...     what is left of the last layer, as above, on cls_x
+ *             pooler            pooled  = cls_x Wp^T                                (s, hidden)
+ *             classify          logits  = act(pooled + b) Wc^T + b                  (s, labels)
+ *
+ * n and s are the rows of the batch's buckets of tokens and of sequences. A ReLU rides on ffn_in;
+ * so does the GELU where our own GEMM multiplies. With fp8 a layer's GEMMs read codes, which the
+ * step before each has written. */
 #include "gpu_worker/cuda_engine.h"
 
 #include <math.h>
@@ -14,11 +33,12 @@ struct queue {
     char *error; /* (ERROR_BYTES) */
 };
 
-static void queued(struct queue *queue, cudaError_t status, const char *what)
-{
-    if (queue->result == 0)
-        queue->result = cuda_check(status, what, queue->error);
-}
+/* Makes the call, and none of its arguments, unless an earlier one failed. */
+#define QUEUE(queue, what, call)                                          \
+    do {                                                                  \
+        if ((queue)->result == 0)                                         \
+            (queue)->result = cuda_check((call), (what), (queue)->error); \
+    } while (0)
 
 static void gemm(struct queue *queue, enum cuda_gemm_index index, void *y, const void *x,
                  const void *weight, const void *bias)
@@ -79,12 +99,11 @@ static void multiply(struct queue *queue, enum cuda_gemm_index index, uint32_t l
 {
     const struct encoder *e = queue->encoder;
     const struct cuda_gemm_operands operands = operands_of(e, layer, product, y, x, linear);
-    if (e->recording.path != NULL && queue->result == 0)
-        queued(
-            queue,
-            e->kernels->record_amax(e->recording.amax_bits + layer * MODEL_PRODUCT_COUNT + product,
-                                    x, &e->batch, queue->n_rows, e->gemms[index].in_dim, e->stream),
-            "record_amax");
+    if (e->recording.path != NULL)
+        QUEUE(queue, "record_amax",
+              e->kernels->record_amax(
+                  e->recording.amax_bits + layer * MODEL_PRODUCT_COUNT + product, x, &e->batch,
+                  queue->n_rows, e->gemms[index].in_dim, e->stream));
     if (queue->result == 0)
         queue->result = cuda_gemm_enqueue(&e->gemm_context, &e->gemms[index], &operands,
                                           queue->bucket, queue->error);
@@ -97,11 +116,8 @@ static void layernorm(struct queue *queue, void *x, struct fp8_output also,
 {
     const struct encoder *e = queue->encoder;
     const struct norm_weights weights = {norm->weight, norm->bias, e->config.layer_norm_eps};
-    if (queue->result == 0)
-        queued(queue,
-               e->kernels->layernorm(x, also, &weights, queue->n_rows, e->config.hidden_dim,
-                                     e->stream),
-               "layernorm");
+    QUEUE(queue, "layernorm",
+          e->kernels->layernorm(x, also, &weights, queue->n_rows, e->config.hidden_dim, e->stream));
 }
 
 /* The FFN's activation, between its products. ReLU rides on the first, or on the making of codes;
@@ -110,23 +126,19 @@ static void activate(struct queue *queue, void *hidden, struct fp8_output codes)
 {
     const struct encoder *e = queue->encoder;
     const uint64_t n_elements = (uint64_t)queue->n_rows * e->config.ffn_dim;
-    if (queue->result != 0)
-        return;
     if (e->config.activation == MODEL_GELU && !e->own_ffn)
-        queued(queue, e->kernels->gelu(hidden, codes, n_elements, e->stream), "gelu");
+        QUEUE(queue, "gelu", e->kernels->gelu(hidden, codes, n_elements, e->stream));
     else if (codes.codes != NULL)
-        queued(queue, e->kernels->quantize(codes, hidden, 0.0f, n_elements, e->stream), "quantize");
+        QUEUE(queue, "quantize", e->kernels->quantize(codes, hidden, 0.0f, n_elements, e->stream));
 }
 
 static void own_ffn_in(struct queue *queue, const struct cuda_layer *layer, const void *x,
                        void *hidden)
 {
     const struct encoder *e = queue->encoder;
-    if (queue->result == 0)
-        queued(queue,
-               e->kernels->gemm(hidden, x, layer->ffn_in.weight, layer->ffn_in.bias, GEMM_GELU,
-                                queue->n_rows, e->config.ffn_dim, e->config.hidden_dim, e->stream),
-               "our FFN GEMM");
+    QUEUE(queue, "our FFN GEMM",
+          e->kernels->gemm(hidden, x, layer->ffn_in.weight, layer->ffn_in.bias, GEMM_GELU,
+                           queue->n_rows, e->config.ffn_dim, e->config.hidden_dim, e->stream));
 }
 
 /* One whole layer, for every token. The GEMMs after attention and FFN add to x: the residual. */
@@ -136,12 +148,10 @@ static void layer_forward(struct queue *queue, uint32_t i)
     const struct cuda_activations *a = &e->activations;
     const struct cuda_layer *layer = &e->weights.layers[i];
     multiply(queue, CUDA_GEMM_qkv, i, MODEL_PRODUCT_QKV, a->qkv, a->x, &layer->qkv);
-    if (queue->result == 0)
-        queued(queue,
-               e->kernels->attention(a->context, codes_for(e, i, MODEL_PRODUCT_ATTENTION_OUTPUT),
-                                     a->qkv, &e->batch, queue->n_rows, e->config.hidden_dim,
-                                     e->config.n_heads, e->stream),
-               "attention");
+    QUEUE(queue, "attention",
+          e->kernels->attention(a->context, codes_for(e, i, MODEL_PRODUCT_ATTENTION_OUTPUT), a->qkv,
+                                &e->batch, queue->n_rows, e->config.hidden_dim, e->config.n_heads,
+                                e->stream));
     multiply(queue, CUDA_GEMM_attention_output, i, MODEL_PRODUCT_ATTENTION_OUTPUT, a->x, a->context,
              &layer->attention_output);
     layernorm(queue, a->x, codes_for(e, i, MODEL_PRODUCT_FFN_IN), &layer->attention_norm);
@@ -163,11 +173,10 @@ static void embed(struct queue *queue)
                                             e->config.n_positions, e->config.n_types};
     const struct norm_weights norm = {w->embeddings_norm.weight, w->embeddings_norm.bias,
                                       e->config.layer_norm_eps};
-    queued(queue,
-           e->kernels->embed_layernorm(e->activations.x, codes_for(e, 0, MODEL_PRODUCT_QKV),
-                                       &e->batch, &tables, &norm, queue->n_rows,
-                                       e->config.hidden_dim, e->stream),
-           "embed_layernorm");
+    QUEUE(queue, "embed_layernorm",
+          e->kernels->embed_layernorm(e->activations.x, codes_for(e, 0, MODEL_PRODUCT_QKV),
+                                      &e->batch, &tables, &norm, queue->n_rows,
+                                      e->config.hidden_dim, e->stream));
 }
 
 static void *row_of(const struct encoder *encoder, void *matrix, uint32_t row, uint32_t columns)
@@ -205,17 +214,13 @@ static void cls_attention(struct queue *queue, const struct cuda_layer *layer)
 {
     const struct encoder *e = queue->encoder;
     const struct cuda_activations *a = &e->activations;
-    queued(queue,
-           e->kernels->gather_cls(a->cls_x, a->x, &e->batch, queue->n_rows, e->config.hidden_dim,
-                                  e->stream),
-           "gather_cls");
+    QUEUE(queue, "gather_cls",
+          e->kernels->gather_cls(a->cls_x, a->x, &e->batch, queue->n_rows, e->config.hidden_dim,
+                                 e->stream));
     gemm(queue, CUDA_GEMM_cls_query, a->cls_query, a->cls_x, layer->qkv.weight, layer->qkv.bias);
-    if (queue->result == 0)
-        queued(queue,
-               e->kernels->attention_cls(a->cls_context, a->cls_query, a->qkv, &e->batch,
-                                         queue->n_rows, e->config.hidden_dim, e->config.n_heads,
-                                         e->stream),
-               "attention_cls");
+    QUEUE(queue, "attention_cls",
+          e->kernels->attention_cls(a->cls_context, a->cls_query, a->qkv, &e->batch, queue->n_rows,
+                                    e->config.hidden_dim, e->config.n_heads, e->stream));
     gemm(queue, CUDA_GEMM_cls_attention_output, a->cls_x, a->cls_context,
          layer->attention_output.weight, layer->attention_output.bias);
     layernorm(queue, a->cls_x, NO_CODES, &layer->attention_norm);
@@ -243,14 +248,11 @@ static void classify(struct queue *queue)
         e->config.architecture == MODEL_BERT ? POOLER_TANH : POOLER_RELU;
     gemm(queue, CUDA_GEMM_pooler, e->activations.pooled, e->activations.cls_x, w->pooler_weight,
          NULL);
-    if (queue->result == 0)
-        queued(queue,
-               e->kernels->classify(cuda_plan_device_address(&e->mapped_plan, e->logits),
-                                    e->logits_stride, e->activations.pooled, w->pooler_bias,
-                                    w->classifier_weight, w->classifier_bias, activation, &e->batch,
-                                    queue->n_rows, e->config.hidden_dim, e->config.n_labels,
-                                    e->stream),
-               "classify");
+    QUEUE(queue, "classify",
+          e->kernels->classify(cuda_plan_device_address(&e->mapped_plan, e->logits),
+                               e->logits_stride, e->activations.pooled, w->pooler_bias,
+                               w->classifier_weight, w->classifier_bias, activation, &e->batch,
+                               queue->n_rows, e->config.hidden_dim, e->config.n_labels, e->stream));
 }
 
 int cuda_forward_tail(struct encoder *encoder, uint32_t bucket, char error[ERROR_BYTES])
