@@ -190,15 +190,28 @@ static struct cuda_tune_header header_of(const struct image *image)
     return header;
 }
 
+/* The file, if it serves; else NULL bytes, and why. */
+static struct image image_read(const char *path, const struct cuda_tune_key *key,
+                               const struct cuda_gemm *gemms, uint32_t n_gemms,
+                               char why[ERROR_BYTES])
+{
+    const uint32_t n_entries = count_entries(gemms, n_gemms);
+    const size_t size = body_bytes(n_entries) + sizeof(uint64_t);
+    struct image image = {malloc(size), size};
+    snprintf(why, ERROR_BYTES, "no memory to read it");
+    if (image.bytes != NULL && !load_image(path, &image, key, n_entries, why)) {
+        free(image.bytes);
+        image.bytes = NULL;
+    }
+    return image;
+}
+
 bool cuda_tune_says_own_ffn(const char *path, const struct cuda_tune_key *key,
                             const struct cuda_gemm *gemms, uint32_t n_gemms)
 {
     char why[ERROR_BYTES];
-    const uint32_t n_entries = count_entries(gemms, n_gemms);
-    const size_t size = body_bytes(n_entries) + sizeof(uint64_t);
-    const struct image image = {malloc(size), size};
-    const bool says = image.bytes != NULL && load_image(path, &image, key, n_entries, why) &&
-                      header_of(&image).own_ffn_is_fast != 0;
+    const struct image image = image_read(path, key, gemms, n_gemms, why);
+    const bool says = image.bytes != NULL && header_of(&image).own_ffn_is_fast != 0;
     free(image.bytes);
     return says;
 }
@@ -208,24 +221,22 @@ bool cuda_tune_load(const char *path, const struct cuda_tune_key *key,
                     const struct cuda_gemm_operands *operands, uint32_t n_gemms,
                     bool *own_ffn_is_fast)
 {
-    char why[ERROR_BYTES] = "no memory to read it";
-    const uint32_t n_entries = count_entries(gemms, n_gemms);
-    const size_t size = body_bytes(n_entries) + sizeof(uint64_t);
-    const struct image image = {malloc(size), size};
-    bool loaded = image.bytes != NULL && load_image(path, &image, key, n_entries, why);
+    char why[ERROR_BYTES];
+    const struct image image = image_read(path, key, gemms, n_gemms, why);
+    bool loaded = image.bytes != NULL;
     if (loaded && !take_entries(image.bytes + sizeof(struct cuda_tune_header), context, gemms,
                                 operands, n_gemms)) {
         snprintf(why, ERROR_BYTES, "it holds an algorithm that cuBLASLt does not accept here");
         loaded = false;
     }
-    if (loaded)
+    if (loaded) {
         *own_ffn_is_fast = header_of(&image).own_ffn_is_fast != 0;
-    free(image.bytes);
-    if (loaded)
         log_info("GEMM algorithms come from the tune file %s", path);
-    else
+    } else {
         log_warning("the tune file %s is not used (%s): algorithms are timed and it is made anew",
                     path, why);
+    }
+    free(image.bytes);
     return loaded;
 }
 
