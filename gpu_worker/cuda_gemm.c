@@ -162,7 +162,7 @@ bool cuda_gemm_can_be_captured(const struct cuda_gemm_context *context,
         ended = cudaStreamEndCapture(context->stream, &graph);
     }
     if (graph != NULL)
-        cudaGraphDestroy(graph);
+        cuda_check_logged(cudaGraphDestroy(graph), "a capture's end");
     cuda_gemm_call_close(&context->blas, &call);
     if (status == CUBLAS_STATUS_SUCCESS && ended == cudaSuccess)
         return true;

@@ -53,7 +53,7 @@ static void make(struct cuda_graphs *graphs, enqueue_half *enqueue, const char *
     if (result == 0)
         result = instantiate(graphs->twin, graph, &exec, error);
     if (graph != NULL)
-        cudaGraphDestroy(graph);
+        cuda_check_logged(cudaGraphDestroy(graph), "a capture's end");
     if (result == 0) {
         /* Release: pairs with the acquire of who launches it. */
         __atomic_store_n(place, exec, __ATOMIC_RELEASE);

@@ -436,9 +436,9 @@ bool cuda_trial_time(cudaStream_t stream, bool (*enqueue)(void *context), void *
            cudaEventSynchronize(ended) == cudaSuccess &&
            cudaEventElapsedTime(milliseconds, began, ended) == cudaSuccess;
     if (ended != NULL)
-        cudaEventDestroy(ended);
+        cuda_check_logged(cudaEventDestroy(ended), "an event's end");
     if (began != NULL)
-        cudaEventDestroy(began);
+        cuda_check_logged(cudaEventDestroy(began), "an event's end");
     if (!runs)
         cudaGetLastError(); /* else the thread's next launch would find this error */
     return runs;

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gpu_worker/cuda_error.h"
 #include "shm/log.h"
 
 #define WATCHDOG_MS_DEFAULT      10000
@@ -177,7 +178,7 @@ static void cuda_destroy(struct encoder *e)
     cuda_plan_close_mapped(&e->mapped_plan);
     cuda_plan_close_device(&e->device_plan);
     if (e->stream != NULL)
-        cudaStreamDestroy(e->stream);
+        cuda_check_logged(cudaStreamDestroy(e->stream), "a stream's end");
     free(e->fp8);
     free(e);
 }

@@ -565,7 +565,7 @@ MUTANTS = [
     # Graphs in the background
     (
         "cuda_graphs.c",
-        "        cudaGraphDestroy(graph);",
+        "        cuda_check_logged(cudaGraphDestroy(graph), \"a capture's end\");",
         "        ;",
     ),
     (
@@ -646,7 +646,8 @@ MUTANTS = [
     ),
     (
         "cuda_trial.c",
-        "    if (ended != NULL)\n        cudaEventDestroy(ended);\n",
+        "    if (ended != NULL)\n"
+        "        cuda_check_logged(cudaEventDestroy(ended), \"an event's end\");\n",
         "",
     ),
     (
