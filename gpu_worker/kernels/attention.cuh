@@ -89,7 +89,8 @@ load_tile(element *tile /* shared (n_rows, head_dim) */,
     }
 }
 
-/* Takes the warp's query rows out of their tile, and begins the softmax. */
+/* Takes the warp's query rows out of their tile, and begins the softmax with a maximum below every
+ * score. */
 template <int head_dim>
 __device__ __forceinline__ void
 begin_rows(struct attention_rows<head_dim> &rows,
@@ -127,7 +128,7 @@ score_tile(float scores[n_keys / 8][4], const struct attention_rows<head_dim> &r
     for (int k = 0; k < head_dim / 16; k++)
 #pragma unroll
         for (int j = 0; j < n_keys / 16; j++) {
-            uint32_t key[4]; /* two groups of 8 keys, 16 columns each */
+            uint32_t key[4]; /* keys 0-7 of columns 0-7 and 8-15, then keys 8-15 of both */
             ldmatrix_x4(key, keys + tile_offset<head_dim>(j * 16 + lane / 16 * 8 + lane % 8,
                                                           2 * k + lane / 8 % 2));
             mma_m16n8k16(scores[2 * j], rows.query[k], key);
@@ -186,7 +187,7 @@ add_values(struct attention_rows<head_dim> &rows, const float weights[n_keys / 8
                                     floats_to_bits(weights[2 * k + 1][2], weights[2 * k + 1][3])};
 #pragma unroll
         for (int j = 0; j < head_dim / 16; j++) {
-            uint32_t value[4]; /* 16 keys, two groups of 8 columns */
+            uint32_t value[4]; /* columns 0-7 of keys 0-7 and 8-15, then columns 8-15 of both */
             ldmatrix_x4_transposed(
                 value, values + tile_offset<head_dim>(k * 16 + lane / 8 % 2 * 8 + lane % 8,
                                                       2 * j + lane / 16));
@@ -313,6 +314,7 @@ __device__ __forceinline__ void attend_narrow(element *context, struct fp8_outpu
     finish_rows<head_dim>(context, instead, rows, work.first_row, work.length, hidden_dim, lane);
 }
 
+/* The batch's work for the head blockIdx.y: four words at a time, the wide ones first. */
 template <int head_dim>
 __global__ void __launch_bounds__(ATTENTION_THREADS, ATTENTION_BLOCKS_AN_SM)
     attention_kernel(element *context /* (n_rows, hidden_dim) */,

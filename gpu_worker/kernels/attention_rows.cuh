@@ -108,6 +108,7 @@ __device__ __forceinline__ uint32_t find_sequence(const uint32_t *cu_seqlens, ui
     return low;
 }
 
+/* Every token's row, for the head blockIdx.y. */
 template <int columns_a_lane>
 __global__ void __launch_bounds__(ATTENTION_ROWS_WARPS *WARP_THREADS, ATTENTION_ROWS_BLOCKS_AN_SM)
     attention_rows_kernel(element *context /* (n_rows, hidden_dim) */,
@@ -134,6 +135,7 @@ __global__ void __launch_bounds__(ATTENTION_ROWS_WARPS *WARP_THREADS, ATTENTION_
                                threadIdx.x % WARP_THREADS);
 }
 
+/* The row of each sequence's [CLS], whose query does not lie beside keys and values. */
 template <int columns_a_lane>
 __global__ void __launch_bounds__(ATTENTION_ROWS_WARPS *WARP_THREADS, ATTENTION_ROWS_BLOCKS_AN_SM)
     attention_cls_kernel(element *context /* (n_sequence_rows, hidden_dim) */,

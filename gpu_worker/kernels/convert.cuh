@@ -9,6 +9,7 @@
 namespace ELEMENT_NAME
 {
 
+/* out = in; *overflow = 1 where a finite value became infinite. */
 __global__ void __launch_bounds__(CONVERT_THREADS)
     convert_kernel(element *out /* (n_elements) */, const float *in /* (n_elements) */,
                    uint64_t n_elements, uint32_t *overflow /* (1) */)

@@ -67,6 +67,7 @@ __device__ __forceinline__ void store_codes(const struct fp8_output &to, size_t 
     store_8_bytes((uint8_t *)to.codes + at, make_uint2(words[0], words[1]));
 }
 
+/* codes = E4M3(max(x, least) * inverse_scale) */
 __global__ void __launch_bounds__(QUANTIZE_THREADS)
     quantize_kernel(struct fp8_output out, const element *x /* (n_vectors, 8) */, float least,
                     uint64_t n_vectors)
@@ -82,6 +83,7 @@ __global__ void __launch_bounds__(QUANTIZE_THREADS)
     store_codes(out, i * VECTOR_ELEMENTS, values);
 }
 
+/* codes = E4M3(in * inverse_scale) */
 __global__ void __launch_bounds__(QUANTIZE_THREADS)
     quantize_weights_kernel(struct fp8_output out, const float *in /* (n_vectors, 8) */,
                             uint64_t n_vectors)

@@ -13,6 +13,7 @@
 namespace ELEMENT_NAME
 {
 
+/* t = 1 / (1 + p|x|)     erf(x) = sign(x) (1 - (a1 t + a2 t^2 + ... + a5 t^5) exp(-x^2)) */
 __device__ __forceinline__ float erf_approximate(float x)
 {
     const float t = __fdividef(1.0f, 1.0f + 0.3275911f * fabsf(x));
@@ -29,6 +30,7 @@ __device__ __forceinline__ float gelu_exact(float x)
     return 0.5f * x * (1.0f + erf_approximate(x * sqrt_half));
 }
 
+/* x = x Phi(x), eight elements a thread; or the codes of that, and x stays. */
 __global__ void __launch_bounds__(GELU_THREADS)
     gelu_kernel(element *x /* (n_vectors, 8), in place */, struct fp8_output instead,
                 uint64_t n_vectors)

@@ -52,7 +52,7 @@ __device__ __forceinline__ void gemm_multiply(float sums[2][4][4], const element
 {
 #pragma unroll
     for (int k = 0; k < GEMM_TILE_K / 16; k++) {
-        uint32_t x[2][4], w[2][4];
+        uint32_t x[2][4], w[2][4]; /* of w: columns of y 0-7 for both halves of k, then 8-15 */
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             ldmatrix_x4(x[i],
@@ -95,6 +95,7 @@ __device__ __forceinline__ void gemm_store_pair(void *y, size_t index, const ele
     *(element_pair *)((element *)y + index) = floats_to_pair(low, high);
 }
 
+/* The warp's 32 x 32, but for rows that do not exist. */
 template <int EPILOGUE>
 __device__ __forceinline__ void
 gemm_store(void *y /* (n_rows, out_dim) */, const element *bias /* (out_dim) */,
@@ -115,6 +116,8 @@ gemm_store(void *y /* (n_rows, out_dim) */, const element *bias /* (out_dim) */,
             }
 }
 
+/* One tile of y. A step's operands are loaded two turns before they are multiplied; a stage is
+ * loaded anew once all four warps have multiplied what it held. */
 template <int EPILOGUE>
 __global__ void __launch_bounds__(GEMM_THREADS)
     gemm_kernel(void *y /* (n_rows, out_dim) */, const element *x /* (n_rows, in_dim) */,
@@ -129,7 +132,7 @@ __global__ void __launch_bounds__(GEMM_THREADS)
     const uint32_t n_steps = in_dim / GEMM_TILE_K;
     float sums[2][4][4] = {};
     for (uint32_t load = 0; load < n_steps + GEMM_STAGES - 1; load++) {
-        if (load >= GEMM_STAGES - 1) { /* the step that was loaded two turns ago */
+        if (load >= GEMM_STAGES - 1) { /* the step of two turns ago is there, for all warps */
             copy_async_wait<GEMM_STAGES - 2>();
             __syncthreads();
         }

@@ -16,7 +16,7 @@
 namespace ELEMENT_NAME
 {
 
-/* One block a sequence. */
+/* One block a sequence; the first also says that the batch has come to its tail. */
 __global__ void __launch_bounds__(GATHER_THREADS)
     gather_cls_kernel(element *cls /* (n_sequence_rows, hidden_dim) */,
                       const element *x /* (n_rows, hidden_dim) */, struct kernel_batch batch,
@@ -73,6 +73,7 @@ __device__ __forceinline__ void sign_off(const struct kernel_batch &batch)
     publish_to_host(&batch.signal->done, number);
 }
 
+/* One warp a logit; every block signs off, those without a logit too. */
 __global__ void __launch_bounds__(CLASSIFY_WARPS *WARP_THREADS)
     classify_kernel(float *logits /* mapped (2, logits_stride) */, uint32_t logits_stride,
                     const float *pooled /* (n_sequence_rows, hidden_dim) */,

@@ -75,7 +75,8 @@ normalize_row(element *y /* (hidden_dim) */, struct fp8_output also /* (hidden_d
     }
 }
 
-/* The residual is in x already: the GEMM before added it (beta = 1). */
+/* x = LayerNorm(x), a warp a row. The residual is in x already: the GEMM before added it
+ * (beta = 1). */
 template <int n_vectors>
 __global__ void __launch_bounds__(ROW_WARPS *WARP_THREADS)
     layernorm_kernel(element *x /* (n_rows, hidden_dim), in place */,

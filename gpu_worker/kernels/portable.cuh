@@ -11,8 +11,8 @@
  *     copy_async_16, _commit, _wait<n>    global to shared memory, past the registers
  *     publish_to_host             a word that the host may see only after all that came before
  *
- * Which lane holds which element of a fragment is the PTX manual's ("Matrix Fragments for
- * mma.m16n8k16"). */
+ * Lane l tells ldmatrix where row l % 8 of matrix l / 8 lies. Which lane holds which element of a
+ * fragment is the PTX manual's ("Matrix Fragments for mma.m16n8k16"). */
 #ifndef WEIR_GPU_WORKER_KERNELS_PORTABLE_CUH
 #define WEIR_GPU_WORKER_KERNELS_PORTABLE_CUH
 

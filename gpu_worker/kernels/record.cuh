@@ -14,6 +14,7 @@
 namespace ELEMENT_NAME
 {
 
+/* One warp a row; the bits of a float that is not negative are ordered as it is. */
 __global__ void __launch_bounds__(RECORD_WARPS *WARP_THREADS)
     record_amax_kernel(uint32_t *amax_bits /* (1) */, const element *x /* (n_rows, n_columns) */,
                        struct kernel_batch batch, uint32_t n_columns)
