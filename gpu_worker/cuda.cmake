@@ -18,8 +18,8 @@ set(WEIR_CUDA_KERNELS kernels_float16 kernels_bfloat16 kernels_float32 kernels_f
     CACHE INTERNAL "kernel files")
 set(sources)
 foreach(source cuda_batch cuda_blas cuda_bucket cuda_choice cuda_error cuda_flight cuda_forward
-               cuda_fp8 cuda_gemm cuda_graphs cuda_memory cuda_start cuda_trial cuda_tune
-               cuda_weights encoder_cuda)
+               cuda_fp8 cuda_gemm cuda_graphs cuda_memory cuda_start cuda_trial
+               cuda_trial_inputs cuda_tune cuda_weights encoder_cuda)
     list(APPEND sources ${WEIR_CUDA_FOLDER}/${source}.c)
 endforeach()
 set(WEIR_CUDA_HOST_SOURCES ${sources} CACHE INTERNAL "the host side of the CUDA encoder")

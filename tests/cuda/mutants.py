@@ -1260,7 +1260,7 @@ MUTANTS = [
         "run->y_row_bytes);\n    return true;",
     ),
     (
-        "cuda_trial.c",
+        "cuda_trial_inputs.c",
         "number ^ partner_sign",
         "number",
     ),
@@ -1359,7 +1359,7 @@ MUTANTS = [
     ),
     # A trial's inputs
     (
-        "cuda_trial.c",
+        "cuda_trial_inputs.c",
         "sign_of(format), &state);",
         "sign_of(format), &(uint64_t){state});",
     ),

@@ -142,7 +142,7 @@ def failing_test(file, old, overlay, objects, build):
     except subprocess.CalledProcessError:
         return "the compiler"
     own = os.path.splitext(os.path.basename(file))[0]  # the file's own test first: it knows best
-    order = sorted(HOST_TESTS, key=lambda name: name != own)
+    order = sorted(HOST_TESTS, key=lambda name: not own.startswith(name))
     if kernel:
         order = KERNEL_TESTS + ["encoder_cuda"]
     environment = dict(os.environ, WEIR_CUBLASLT=f"{build}/tests/libweir_emulated_gpu.so")
