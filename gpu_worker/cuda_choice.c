@@ -45,7 +45,8 @@ static struct cuda_trial trial_of(struct encoder *e, const struct cuda_gemm_oper
 
 /* ---- one bucket ---- */
 
-/* A GEMM of the bucket. What the tune file says holds if it can be captured. */
+/* A GEMM of the bucket. What the tune file says holds if it can be captured; else a trial decides,
+ * which first needs the reference's bits: a start that loaded the file has run none. */
 static int settle_gemm(struct encoder *e, const struct cuda_gemm_operands *operands, uint32_t i,
                        uint32_t bucket, bool timed, char error[ERROR_BYTES])
 {
@@ -251,11 +252,12 @@ int cuda_choice_begin(struct encoder *e, char error[ERROR_BYTES])
     return 0;
 }
 
+/* The twin's buckets are a copy of what was ready when the thread began; those that its GEMMs point
+ * to are the owner's. */
 void cuda_choice_end(const struct encoder *twin)
 {
-    const struct encoder *e = twin;
-    if (e->choice.loaded && e->choice.has_changed &&
-        all_are_ready(e->gemms[CUDA_GEMM_qkv].buckets) &&
-        all_are_ready(e->gemms[CUDA_GEMM_pooler].buckets))
-        save(e);
+    if (twin->choice.loaded && twin->choice.has_changed &&
+        all_are_ready(twin->gemms[CUDA_GEMM_qkv].buckets) &&
+        all_are_ready(twin->gemms[CUDA_GEMM_pooler].buckets))
+        save(twin);
 }

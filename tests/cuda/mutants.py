@@ -1381,8 +1381,8 @@ MUTANTS = [
     # What a tune file and a calibration are written and read for
     (
         "cuda_choice.c",
-        "e->choice.loaded && e->choice.has_changed &&",
-        "e->choice.loaded &&",
+        "twin->choice.loaded && twin->choice.has_changed &&",
+        "twin->choice.loaded &&",
     ),
     (
         "cuda_choice.c",
