@@ -40,10 +40,11 @@ struct queue {
             (queue)->result = cuda_check((call), (what), (queue)->error); \
     } while (0)
 
+/* A product of the tail. */
 static void gemm(struct queue *queue, enum cuda_gemm_index index, void *y, const void *x,
-                 const void *weight, const void *bias)
+                 const struct cuda_linear *linear)
 {
-    const struct cuda_gemm_operands operands = {y, x, weight, bias, NULL, NULL};
+    const struct cuda_gemm_operands operands = {y, x, linear->weight, linear->bias, NULL, NULL};
     if (queue->result == 0)
         queue->result =
             cuda_gemm_enqueue(&queue->encoder->gemm_context, &queue->encoder->gemms[index],
@@ -76,13 +77,28 @@ static struct fp8_output codes_for(const struct encoder *e, uint32_t layer,
 
 static const struct fp8_output NO_CODES;
 
-/* The operands of a product of `layer`, whose elements are x. */
-static struct cuda_gemm_operands operands_of(const struct encoder *e, uint32_t layer,
-                                             enum model_product product, void *y, const void *x,
+/* By what name scales and a calibration know a GEMM of the body. */
+static enum model_product product_of(enum cuda_gemm_index index)
+{
+    static const enum model_product products[] = {
+        [CUDA_GEMM_qkv] = MODEL_PRODUCT_QKV,
+        [CUDA_GEMM_key_value] = MODEL_PRODUCT_QKV,
+        [CUDA_GEMM_attention_output] = MODEL_PRODUCT_ATTENTION_OUTPUT,
+        [CUDA_GEMM_ffn_in] = MODEL_PRODUCT_FFN_IN,
+        [CUDA_GEMM_ffn_out] = MODEL_PRODUCT_FFN_OUT,
+    };
+    CHECK((size_t)index < ARRAY_COUNT(products));
+    return products[index];
+}
+
+/* The operands of a GEMM of `layer`, whose elements are x. */
+static struct cuda_gemm_operands operands_of(const struct encoder *e, enum cuda_gemm_index index,
+                                             uint32_t layer, void *y, const void *x,
                                              const struct cuda_linear *linear)
 {
     struct cuda_gemm_operands operands = {.y = y, .x = x, linear->weight, linear->bias, NULL, NULL};
     if (e->fp8 != NULL) {
+        const enum model_product product = product_of(index);
         const struct cuda_fp8_scales *scales =
             &e->fp8->device_scales[layer * MODEL_PRODUCT_COUNT + product];
         operands.x = codes_of(e, product);
@@ -93,12 +109,12 @@ static struct cuda_gemm_operands operands_of(const struct encoder *e, uint32_t l
 }
 
 /* A product of the body. An encoder that calibrates looks at its input first. */
-static void multiply(struct queue *queue, enum cuda_gemm_index index, uint32_t layer,
-                     enum model_product product, void *y, const void *x,
-                     const struct cuda_linear *linear)
+static void multiply(struct queue *queue, enum cuda_gemm_index index, uint32_t layer, void *y,
+                     const void *x, const struct cuda_linear *linear)
 {
     const struct encoder *e = queue->encoder;
-    const struct cuda_gemm_operands operands = operands_of(e, layer, product, y, x, linear);
+    const struct cuda_gemm_operands operands = operands_of(e, index, layer, y, x, linear);
+    const enum model_product product = product_of(index);
     if (e->recording.path != NULL)
         QUEUE(queue, "record_amax",
               e->kernels->record_amax(
@@ -141,26 +157,32 @@ static void own_ffn_in(struct queue *queue, const struct cuda_layer *layer, cons
                            queue->n_rows, e->config.ffn_dim, e->config.hidden_dim, e->stream));
 }
 
+static void attention(struct queue *queue, uint32_t layer)
+{
+    const struct encoder *e = queue->encoder;
+    const struct cuda_activations *a = &e->activations;
+    QUEUE(queue, "attention",
+          e->kernels->attention(a->context, codes_for(e, layer, MODEL_PRODUCT_ATTENTION_OUTPUT),
+                                a->qkv, &e->batch, queue->n_rows, e->config.hidden_dim,
+                                e->config.n_heads, e->stream));
+}
+
 /* One whole layer, for every token. The GEMMs after attention and FFN add to x: the residual. */
 static void layer_forward(struct queue *queue, uint32_t i)
 {
     const struct encoder *e = queue->encoder;
     const struct cuda_activations *a = &e->activations;
     const struct cuda_layer *layer = &e->weights.layers[i];
-    multiply(queue, CUDA_GEMM_qkv, i, MODEL_PRODUCT_QKV, a->qkv, a->x, &layer->qkv);
-    QUEUE(queue, "attention",
-          e->kernels->attention(a->context, codes_for(e, i, MODEL_PRODUCT_ATTENTION_OUTPUT), a->qkv,
-                                &e->batch, queue->n_rows, e->config.hidden_dim, e->config.n_heads,
-                                e->stream));
-    multiply(queue, CUDA_GEMM_attention_output, i, MODEL_PRODUCT_ATTENTION_OUTPUT, a->x, a->context,
-             &layer->attention_output);
+    multiply(queue, CUDA_GEMM_qkv, i, a->qkv, a->x, &layer->qkv);
+    attention(queue, i);
+    multiply(queue, CUDA_GEMM_attention_output, i, a->x, a->context, &layer->attention_output);
     layernorm(queue, a->x, codes_for(e, i, MODEL_PRODUCT_FFN_IN), &layer->attention_norm);
     if (e->own_ffn)
         own_ffn_in(queue, layer, a->x, a->ffn);
     else
-        multiply(queue, CUDA_GEMM_ffn_in, i, MODEL_PRODUCT_FFN_IN, a->ffn, a->x, &layer->ffn_in);
+        multiply(queue, CUDA_GEMM_ffn_in, i, a->ffn, a->x, &layer->ffn_in);
     activate(queue, a->ffn, codes_for(e, i, MODEL_PRODUCT_FFN_OUT));
-    multiply(queue, CUDA_GEMM_ffn_out, i, MODEL_PRODUCT_FFN_OUT, a->x, a->ffn, &layer->ffn_out);
+    multiply(queue, CUDA_GEMM_ffn_out, i, a->x, a->ffn, &layer->ffn_out);
     layernorm(queue, a->x, codes_for(e, i + 1, MODEL_PRODUCT_QKV), &layer->output_norm);
 }
 
@@ -205,7 +227,7 @@ int cuda_forward_body(struct encoder *encoder, uint32_t bucket, char error[ERROR
     embed(&queue);
     for (uint32_t i = 0; i < last; i++)
         layer_forward(&queue, i);
-    multiply(&queue, CUDA_GEMM_key_value, last, MODEL_PRODUCT_QKV, a->qkv, a->x, &key_value);
+    multiply(&queue, CUDA_GEMM_key_value, last, a->qkv, a->x, &key_value);
     return queue.result;
 }
 
@@ -217,12 +239,11 @@ static void cls_attention(struct queue *queue, const struct cuda_layer *layer)
     QUEUE(queue, "gather_cls",
           e->kernels->gather_cls(a->cls_x, a->x, &e->batch, queue->n_rows, e->config.hidden_dim,
                                  e->stream));
-    gemm(queue, CUDA_GEMM_cls_query, a->cls_query, a->cls_x, layer->qkv.weight, layer->qkv.bias);
+    gemm(queue, CUDA_GEMM_cls_query, a->cls_query, a->cls_x, &layer->qkv);
     QUEUE(queue, "attention_cls",
           e->kernels->attention_cls(a->cls_context, a->cls_query, a->qkv, &e->batch, queue->n_rows,
                                     e->config.hidden_dim, e->config.n_heads, e->stream));
-    gemm(queue, CUDA_GEMM_cls_attention_output, a->cls_x, a->cls_context,
-         layer->attention_output.weight, layer->attention_output.bias);
+    gemm(queue, CUDA_GEMM_cls_attention_output, a->cls_x, a->cls_context, &layer->attention_output);
     layernorm(queue, a->cls_x, NO_CODES, &layer->attention_norm);
 }
 
@@ -232,11 +253,9 @@ static void cls_ffn(struct queue *queue, const struct cuda_layer *layer)
     if (queue->encoder->own_ffn)
         own_ffn_in(queue, layer, a->cls_x, a->cls_ffn);
     else
-        gemm(queue, CUDA_GEMM_cls_ffn_in, a->cls_ffn, a->cls_x, layer->ffn_in.weight,
-             layer->ffn_in.bias);
+        gemm(queue, CUDA_GEMM_cls_ffn_in, a->cls_ffn, a->cls_x, &layer->ffn_in);
     activate(queue, a->cls_ffn, NO_CODES);
-    gemm(queue, CUDA_GEMM_cls_ffn_out, a->cls_x, a->cls_ffn, layer->ffn_out.weight,
-         layer->ffn_out.bias);
+    gemm(queue, CUDA_GEMM_cls_ffn_out, a->cls_x, a->cls_ffn, &layer->ffn_out);
     layernorm(queue, a->cls_x, NO_CODES, &layer->output_norm);
 }
 
@@ -246,8 +265,8 @@ static void classify(struct queue *queue)
     const struct cuda_weights *w = &e->weights;
     const enum pooler_activation activation =
         e->config.architecture == MODEL_BERT ? POOLER_TANH : POOLER_RELU;
-    gemm(queue, CUDA_GEMM_pooler, e->activations.pooled, e->activations.cls_x, w->pooler_weight,
-         NULL);
+    const struct cuda_linear pooler = {w->pooler_weight, NULL}; /* classify() adds its bias */
+    gemm(queue, CUDA_GEMM_pooler, e->activations.pooled, e->activations.cls_x, &pooler);
     QUEUE(queue, "classify",
           e->kernels->classify(cuda_plan_device_address(&e->mapped_plan, e->logits),
                                e->logits_stride, e->activations.pooled, w->pooler_bias,
@@ -330,15 +349,15 @@ void cuda_forward_operands(const struct encoder *encoder,
     const struct cuda_layer *layer = &encoder->weights.layers[last];
     const struct cuda_linear key_value = key_value_of_last(encoder);
     const struct cuda_linear *out = &layer->attention_output;
-    operands[CUDA_GEMM_qkv] = operands_of(encoder, 0, MODEL_PRODUCT_QKV, a->qkv, a->x, &first->qkv);
+    operands[CUDA_GEMM_qkv] = operands_of(encoder, CUDA_GEMM_qkv, 0, a->qkv, a->x, &first->qkv);
     operands[CUDA_GEMM_key_value] =
-        operands_of(encoder, last, MODEL_PRODUCT_QKV, a->qkv, a->x, &key_value);
-    operands[CUDA_GEMM_attention_output] = operands_of(encoder, 0, MODEL_PRODUCT_ATTENTION_OUTPUT,
-                                                       a->x, a->context, &first->attention_output);
+        operands_of(encoder, CUDA_GEMM_key_value, last, a->qkv, a->x, &key_value);
+    operands[CUDA_GEMM_attention_output] = operands_of(encoder, CUDA_GEMM_attention_output, 0, a->x,
+                                                       a->context, &first->attention_output);
     operands[CUDA_GEMM_ffn_in] =
-        operands_of(encoder, 0, MODEL_PRODUCT_FFN_IN, a->ffn, a->x, &first->ffn_in);
+        operands_of(encoder, CUDA_GEMM_ffn_in, 0, a->ffn, a->x, &first->ffn_in);
     operands[CUDA_GEMM_ffn_out] =
-        operands_of(encoder, 0, MODEL_PRODUCT_FFN_OUT, a->x, a->ffn, &first->ffn_out);
+        operands_of(encoder, CUDA_GEMM_ffn_out, 0, a->x, a->ffn, &first->ffn_out);
     operands[CUDA_GEMM_cls_query] = (struct cuda_gemm_operands){
         .y = a->cls_query, .x = a->cls_x, layer->qkv.weight, layer->qkv.bias, NULL, NULL};
     operands[CUDA_GEMM_cls_attention_output] = (struct cuda_gemm_operands){
