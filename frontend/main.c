@@ -24,8 +24,8 @@
 #define WAIT_SHORTEST_NS (5 * NS_PER_MS)
 #define WAIT_LONGEST_NS  (100 * NS_PER_MS)
 
-/* glibc gives memory back and takes it again with every 100 KB body: 16 times the cost of the body.
- */
+/* Left alone, glibc gives memory back and takes it again with every 100 KB body, which costs 16
+ * times what the body does. */
 static void keep_memory(void)
 {
     mallopt(M_TRIM_THRESHOLD, 128 << 20);

@@ -149,8 +149,8 @@ int tokenizer_trie_init(struct tokenizer_trie *trie, struct tokenizer_trie_entry
     bool built = grow(&builder, 2 * 256);
     if (built) {
         leave_free_list(&builder, 0);
-        builder.nodes[0].parent =
-            0; /* in use, yet nobody's child: no base is 0 once it has children */
+        /* The root is in use, yet nobody's child: no base is 0 once it has children. */
+        builder.nodes[0].parent = 0;
         built = place_children(&builder, 0, n_entries, 0, 0);
     }
     built = built && grow(&builder, builder.used_end + 256);

@@ -19,15 +19,13 @@
 
 struct tokenizer {
     struct tokenizer_trie vocabulary;
-    uint32_t
-        continuation_node; /* where "##" ends in the trie; UINT32_MAX where nothing starts so */
-    uint32_t continuation_size; /* of "##" */
+    uint32_t continuation_node; /* where "##" ends in the trie; UINT32_MAX: no token starts so */
+    uint32_t continuation_size; /* bytes of "##" */
     struct tokenizer_normalizer normalizer;
     struct tokenizer_normalizer identity; /* splits only, for text normalized before; or zeroed */
     struct tokenizer_added raw;           /* added tokens looked for in the raw text */
     struct tokenizer_added normalized;    /* those looked for in the normalized text */
-    struct tokenizer_added_token
-        *added_tokens; /* (n_added_tokens): raw ones, then normalized ones */
+    struct tokenizer_added_token *added_tokens; /* (n_added_tokens): raw, then normalized ones */
     uint32_t n_added_tokens, n_raw_tokens;
     uint32_t max_chars_per_word;
     bool whole_counts, one_token_type;
@@ -62,8 +60,7 @@ struct tokenizer_units {
     struct tokenizer_splitter raw;
     struct tokenizer_splitter normalized;
     struct tokenizer_words words;
-    uint8_t
-        *normalized_text; /* room for a normalized piece; NULL if no added token is normalized */
+    uint8_t *normalized_text; /* room for a piece; NULL where no added token is normalized */
 };
 
 void tokenizer_units_init(struct tokenizer_units *units, const struct tokenizer *tokenizer,

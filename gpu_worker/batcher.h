@@ -3,13 +3,13 @@
  * nothing after creation.
  *
  * - Nothing waits for company: whenever the encoder is free and a text waits, there is a batch.
- * While it runs the next one fills, so batches grow with load by themselves.
+ *   While it runs the next one fills, so batches grow with load by themselves.
  * - Within a lane first come, first served. Over lanes one text each in turn, so a lane with a
- * thousand waiting texts costs another lane's single text no more than its own share of a batch.
+ *   thousand waiting texts costs another lane's single text no more than its own share of a batch.
  * - A text is never split. One that does not fit closes its lane for this batch, and its lane opens
- * the next one: a long text cannot starve behind short ones.
+ *   the next one: a long text cannot starve behind short ones.
  * - A text whose worker died while it ran (tries > 0) runs alone: if it kills again, it kills
- * nobody else's work.
+ *   nobody else's work.
  * - A text whose deadline passed is not computed. */
 #ifndef WEIR_GPU_WORKER_BATCHER_H
 #define WEIR_GPU_WORKER_BATCHER_H

@@ -1,8 +1,9 @@
 /* oneDNN behind the one thing we use it for: a matrix product with a prepacked weight matrix, a
  * bias and an activation, on one thread.
  *
- *     out (rows, out_dim) = activation(in (rows, in_dim) x weight (out_dim, in_dim)^T + bias
- * (out_dim))
+ *     out = activation(in x weight^T + bias)
+ *
+ *     out (rows, out_dim), in (rows, in_dim), weight (out_dim, in_dim), bias (out_dim)
  *
  * The C interface changed between major versions 2 and 3: cpu_dnnl_dialect.h knows both, and
  * nothing else includes dnnl.h. */

@@ -1,7 +1,7 @@
 /* The worker's loop: from waiting slots to batches to results.
  *
- *     peek all lanes -> batcher -> take -> check the copy -> encoder -> complete -> ring each lane
- * once
+ *     peek all lanes -> batcher -> take -> check the copy
+ *                    -> encoder -> complete -> ring each lane once
  *
  * One thread, one turn after the other; it sleeps on the worker's bell when nothing waits and
  * nothing runs. With an encoder that takes batches in flight (encoder.h) the next batch is closed

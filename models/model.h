@@ -32,8 +32,7 @@ enum model_dtype { MODEL_FLOAT32, MODEL_FLOAT16, MODEL_BFLOAT16 };
 
 struct model_config {
     enum model_architecture architecture;
-    enum model_problem
-        problem; /* as transformers' pipeline decides between softmax, sigmoid, none */
+    enum model_problem problem; /* softmax, sigmoid or none, as the pipeline decides */
     enum model_activation activation;
     uint32_t vocab_size;
     uint32_t hidden_dim; /* multiple of n_heads */

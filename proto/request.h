@@ -1,11 +1,14 @@
 /* What a predict request's bytes mean. Reads JSON (simdjson, strict, UTF-8 checked) or MessagePack,
  * tells the dialect by the keys, bounds everything, and says exactly what is wrong with a bad body.
  *
- *   text, text_pair, top_k, function_to_apply, truncate           the FastAPI + pipeline sample
- *   inputs, truncate, truncation_direction, raw_scores            Text Embeddings Inference
- *     parameters {top_k, function_to_apply, truncate, truncation} Hugging Face's clients send
- * these; options                                                     options are checked and
- * ignored instances, parameters                                         Vertex AI
+ *   text, text_pair, top_k, function_to_apply, truncate    the FastAPI + pipeline sample
+ *   inputs, truncate, truncation_direction, raw_scores,    Text Embeddings Inference
+ *     parameters, options
+ *   instances, parameters                                  Vertex AI
+ *
+ * `parameters` is an object of top_k, function_to_apply, truncate, truncation, truncation_direction
+ * and raw_scores. `options` is what Hugging Face's clients send about their own cache: it is
+ * checked and ignored.
  *
  * A field that is not in its dialect's list is refused by name: a misspelt "topk" would otherwise
  * change the answer in silence.
@@ -58,8 +61,7 @@ enum request_error_kind {
 
 struct request_error {
     enum request_error_kind kind;
-    const char
-        *type; /* error_type of the answer: "Validation", or "Empty" where no text was sent */
+    const char *type;           /* the answer's error_type: "Validation"; "Empty" without a text */
     char sentence[ERROR_BYTES]; /* says what, where (byte offset or field), and what to do */
 };
 

@@ -4,8 +4,8 @@
     scripts/merge_tests.py OUTPUT release=build/release asan=build/asan:REGEX ...
 
 So scripts/test has one run, in parallel, and one summary. A test keeps its command and properties;
-its name gets the build's in front ("asan.test_lane"); those of the first build keep theirs.
-chooses tests by name.
+its name gets the build's in front ("asan.test_lane"); those of the first build keep theirs. REGEX
+chooses tests by name; without it all of a build's are taken.
 """
 import json
 import re

@@ -1,8 +1,8 @@
 /* Every byte that two processes share, declared once.
  *
  *     0            struct segment_header: identity, worker's epoch, bell, process entry,
- * statistics, start lane_offset  lane 0 | lane 1 | ... | lane n-1       each starts on a page of
- * its own
+ *                  statistics, start
+ *     lane_offset  lane 0 | lane 1 | ... | lane n-1       each starts on a page of its own
  *
  *     a lane       struct lane_header: ring ends, bell, process entry, statistics
  *                  uint32_t submit_ring[2 * slots_per_lane]      slot numbers, frontend to worker
@@ -10,8 +10,8 @@
  *                  slots_per_lane x { struct slot_header | payload | result }
  *
  * Rules of these bytes:
- * - One field, one writer; the writer is named beside the field. The exception is the state word,
- * which is handed over by compare-and-swap, and the two words of a doorbell (shm/doorbell.h).
+ * - One field, one writer; the writer is named beside the field. The exceptions are the state word,
+ *   which is handed over by compare-and-swap, and the two words of a doorbell (shm/doorbell.h).
  * - Fields that change while others look are atomic. Plain fields are written by the creator before
  *   `magic` is stored with release and never again; who loads `magic` with acquire may read them.
  * - Payload and result are plain bytes: whoever owns the slot by its state word may touch them.
@@ -46,8 +46,8 @@
 
 struct doorbell {
     _Atomic uint32_t rings; /* the futex word; ringers add one */
-    _Atomic uint32_t
-        sleeping; /* 1: the owner sleeps or is about to; set by him, taken by a ringer */
+    /* 1: the owner sleeps or is about to; set by him, taken by a ringer. */
+    _Atomic uint32_t sleeping;
     uint8_t unused[56];
 };
 

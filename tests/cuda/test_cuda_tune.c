@@ -289,8 +289,8 @@ static void one_that_cannot_be_captured_later_is_chosen_anew_beside_answers(void
 
 /* ---- WEIR_CUDA_FFN=auto ---- */
 
+/* Wide enough for our GEMM. */
 static const struct model_config WIDE = {
-    /* enough for our GEMM */
     .architecture = MODEL_DISTILBERT,
     .vocab_size = 20,
     .hidden_dim = 64,

@@ -3,9 +3,11 @@
  * environment:
  *
  *     FAKE_BATCH_MS=n     sleeps n ms for each batch
- *     FAKE_STATUS=word    completes with poisoned, invalid or failed instead of ok; nan: logits
- * that are not numbers FAKE_HOLD=1         takes nothing until SIGUSR1 FAKE_SILENT=1       no
- * heartbeat after the first FAKE_STATE=word     starting or failed instead of ready
+ *     FAKE_STATUS=word    completes with poisoned, invalid or failed instead of ok;
+ *                         nan: logits that are not numbers
+ *     FAKE_HOLD=1         takes nothing until SIGUSR1
+ *     FAKE_SILENT=1       no heartbeat after the first
+ *     FAKE_STATE=word     starting or failed instead of ready
  *
  * logits[k] = ((sum of the ids * (k + 1)) mod 997) / 128 - 4, exact in float32. */
 #include <math.h>
