@@ -47,7 +47,7 @@ struct cuda_activations {
 };
 
 struct encoder {
-    struct model_config config; /* labels are not ours: NULL */
+    struct model_config config; /* without labels */
     uint32_t max_tokens, max_sequences;
     const struct kernel_set *kernels;
     bool own_ffn; /* FFN_in by our GEMM with the GELU in its epilogue */

@@ -137,9 +137,7 @@ int encoder_cpu_weights_plan(struct encoder_cpu_weights *weights, const struct m
     struct walk walk = {0};
     int status;
 
-    weights->config = model->config;
-    weights->config.labels = NULL;
-    weights->config.label_is_number = NULL;
+    weights->config = model_config_without_labels(&model->config);
     status = open_kinds(weights, gemm, error);
     if (status)
         return status;

@@ -15,7 +15,7 @@ struct encoder_cpu_layer {
 };
 
 struct encoder_cpu_weights {
-    struct model_config config; /* without labels: those are the model's */
+    struct model_config config; /* without labels */
     struct cpu_gemm_kind project, attention_output, ffn_in, ffn_out, pool;
     const float *word_embeddings;     /* (vocab_size, hidden) */
     const float *position_embeddings; /* (n_positions, hidden) */

@@ -211,9 +211,7 @@ static struct encoder *cuda_create(const struct model *model, const struct encod
         snprintf(error, ERROR_BYTES, "no memory for the encoder");
         return NULL;
     }
-    e->config = model->config;
-    e->config.labels = NULL;
-    e->config.label_is_number = NULL;
+    e->config = model_config_without_labels(&model->config);
     e->max_tokens = options->max_batch_tokens;
     e->max_sequences = (uint32_t)min_u64(options->max_batch_sequences, e->max_tokens);
     e->tune_path = word_in("WEIR_CUDA_TUNE_FILE"); /* none: timing costs seconds */

@@ -189,6 +189,15 @@ void model_close(struct model *model)
     memset(model, 0, sizeof(*model));
 }
 
+struct model_config model_config_without_labels(const struct model_config *config)
+{
+    struct model_config copy = *config;
+
+    copy.labels = NULL;
+    copy.label_is_number = NULL;
+    return copy;
+}
+
 static float float_of_bits(uint32_t bits)
 {
     float value;

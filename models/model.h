@@ -105,6 +105,9 @@ int model_open(struct model *model, const char *folder, char error[ERROR_BYTES])
 /* Takes back all that open gave; a model full of zeros may be closed, and one closed twice. */
 void model_close(struct model *model);
 
+/* A copy for whoever outlives the model: all of it but the labels, which the model owns. */
+struct model_config model_config_without_labels(const struct model_config *config);
+
 /* Widens rows [first_row, first_row + n_rows) to float32. */
 void model_tensor_to_float32(const struct model_tensor *tensor, uint32_t first_row, uint32_t n_rows,
                              float *out /* (n_rows, columns) */);

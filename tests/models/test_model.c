@@ -261,10 +261,28 @@ static void rows_are_taken_from_where_they_were_asked(void)
     EXPECT(out[0] == 5);
 }
 
+static void a_copy_without_labels_outlives_the_model(void)
+{
+    char folder[TINY_PATH_BYTES], error[ERROR_BYTES] = "";
+    struct model model;
+
+    tiny_folder_create_model(folder, MODEL_BERT, MODEL_FLOAT32);
+    EXPECT_EQUAL(model_open_config(&model, folder, error), 0);
+    struct model_config copy = model_config_without_labels(&model.config);
+    EXPECT(model.config.labels && model.config.label_is_number);
+    model_close(&model);
+    tiny_folder_remove(folder);
+    EXPECT(!copy.labels && !copy.label_is_number);
+    EXPECT_EQUAL(copy.n_labels, TINY_LABELS);
+    EXPECT_EQUAL(copy.n_types, TINY_TYPES);
+    EXPECT_STRING(copy.model_type, "bert");
+}
+
 int main(void)
 {
     RUN(a_folder_of_any_type_is_opened_and_its_weights_are_read);
     RUN(the_config_alone_opens_without_weights);
+    RUN(a_copy_without_labels_outlives_the_model);
     RUN(what_is_missing_is_named_with_what_to_do);
     RUN(files_that_are_no_files_or_have_no_sensible_size_are_refused);
     RUN(refusals_of_the_parts_say_which_folder);
