@@ -2,11 +2,9 @@
 #include "gpu_worker/cuda_tune.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shm/file.h"
@@ -85,22 +83,15 @@ static struct image image_make(const struct cuda_tune_key *key, const struct cud
  * size. */
 static int read_exactly(const char *path, unsigned char *bytes, size_t size)
 {
-    struct stat status;
-    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0)
-        return -errno;
-    int result = fstat(file, &status) != 0 ? -errno : 0;
-    if (result == 0 && (!S_ISREG(status.st_mode) || (uint64_t)status.st_size != size))
-        result = -EMSGSIZE;
-    for (size_t done = 0; result == 0 && done < size;) {
-        const ssize_t n = read(file, bytes + done, size - done);
-        if (n <= 0)
-            result = n < 0 ? -errno : -EMSGSIZE;
-        else
-            done += (size_t)n;
-    }
-    close(file);
-    return result;
+    uint64_t size_bytes;
+    const int descriptor = file_open(path, &size_bytes);
+    if (descriptor < 0)
+        return descriptor == -EINVAL ? -EMSGSIZE : descriptor;
+    const ssize_t n = size_bytes == size ? file_read(descriptor, bytes, size) : 0;
+    close(descriptor);
+    if (n < 0)
+        return (int)n;
+    return (size_t)n == size ? 0 : -EMSGSIZE;
 }
 
 /* What differs between the file's key and this start's; NULL: nothing. */

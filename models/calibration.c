@@ -4,13 +4,11 @@
 #include "models/refuse.h"
 #include "shm/file.h"
 
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_BYTES_MAX 65536 /* 48 layers take 4 KB */
@@ -25,25 +23,17 @@ uint32_t model_calibration_products(const struct model_config *config, uint32_t 
 
 /* ---- reading ---- */
 
-/* The whole file; its size, or -errno. */
+/* The whole file; its size, or -errno: -EFBIG for what is no such file at all. */
 static ssize_t read_file(const char *path, char bytes[FILE_BYTES_MAX])
 {
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat facts;
-    ssize_t size_bytes = 0, n;
+    uint64_t size_bytes;
+    const int descriptor = file_open(path, &size_bytes);
     if (descriptor < 0)
-        return -errno;
-    if (fstat(descriptor, &facts) != 0 || !S_ISREG(facts.st_mode) ||
-        facts.st_size > FILE_BYTES_MAX) {
-        close(descriptor);
-        return -EFBIG;
-    }
-    while ((n = read(descriptor, bytes + size_bytes, FILE_BYTES_MAX - (size_t)size_bytes)) > 0)
-        size_bytes += n;
-    if (n < 0)
-        size_bytes = -errno;
+        return descriptor == -EINVAL ? -EFBIG : descriptor;
+    const ssize_t result =
+        size_bytes <= FILE_BYTES_MAX ? file_read(descriptor, bytes, size_bytes) : -EFBIG;
     close(descriptor);
-    return size_bytes;
+    return result;
 }
 
 static int read_layer(struct model_calibration *calibration, const char *path, const json_t *row,

@@ -5,15 +5,14 @@
 #include "models/config.h"
 #include "models/refuse.h"
 #include "models/weights.h"
+#include "shm/file.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_BYTES_MAX         4096
 #define CONFIG_BYTES_MAX       (UINT64_C(4) << 20)
 #define WEIGHTS_BYTES_MAX      (UINT64_C(1) << 40)
 #define FINGERPRINT_PAGES      64
@@ -36,7 +35,7 @@ static int in_folder(int status, const char *folder, char error[ERROR_BYTES])
 
 static bool file_exists(const char *folder, const char *name)
 {
-    char path[PATH_BYTES_MAX];
+    char path[FILE_PATH_BYTES_MAX];
     struct stat facts;
 
     snprintf(path, sizeof(path), "%s/%s", folder, name);
@@ -79,32 +78,31 @@ static int refuse_missing_config(const char *folder, char error[ERROR_BYTES])
 static int map_file(const char *folder, const char *name, uint64_t bytes_max, struct file *file,
                     char error[ERROR_BYTES])
 {
-    char path[PATH_BYTES_MAX];
-    struct stat facts;
+    char path[FILE_PATH_BYTES_MAX];
     int descriptor, status = 0;
 
     *file = (struct file){0};
     if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, name) >= sizeof(path))
-        return refuse(error, name, "the folder's path is longer than %u bytes", PATH_BYTES_MAX);
-    descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor < 0 || fstat(descriptor, &facts) != 0) {
-        status = -errno;
-        refuse(error, name, "cannot be read: %s", strerror(-status));
-    } else if (!S_ISREG(facts.st_mode)) {
-        status = refuse(error, name, "is not a regular file");
-    } else if (facts.st_size == 0 || (uint64_t)facts.st_size > bytes_max) {
+        return refuse(error, name, "the folder's path is longer than %u bytes",
+                      FILE_PATH_BYTES_MAX);
+    descriptor = file_open(path, &file->size_bytes);
+    if (descriptor == -EINVAL)
+        return refuse(error, name, "is not a regular file");
+    if (descriptor < 0) {
+        refuse(error, name, "cannot be read: %s", strerror(-descriptor));
+        return descriptor;
+    }
+    if (file->size_bytes == 0 || file->size_bytes > bytes_max) {
         status = refuse(error, name, "has %llu bytes; weir reads 1 to %llu",
-                        (unsigned long long)facts.st_size, (unsigned long long)bytes_max);
+                        (unsigned long long)file->size_bytes, (unsigned long long)bytes_max);
     } else {
-        file->size_bytes = (uint64_t)facts.st_size;
         file->bytes = mmap(NULL, file->size_bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
         if (file->bytes == MAP_FAILED) {
             status = -errno;
             refuse(error, name, "cannot be mapped: %s", strerror(-status));
         }
     }
-    if (descriptor >= 0)
-        close(descriptor);
+    close(descriptor);
     return status;
 }
 

@@ -2,12 +2,11 @@
 #include "models/tokenizer_builder.h"
 
 #include "models/refuse.h"
+#include "shm/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_BYTES_MAX (64u << 20)
@@ -77,31 +76,19 @@ struct tokenizer_string tokenizer_builder_copy(struct tokenizer_builder *builder
     return (struct tokenizer_string){copy, (uint32_t)size};
 }
 
-static int read_descriptor(struct tokenizer_builder *builder, int descriptor, const char *name,
-                           struct tokenizer_string *text)
+static int read_descriptor(struct tokenizer_builder *builder, int descriptor, uint64_t size_bytes,
+                           const char *name, struct tokenizer_string *text)
 {
-    struct stat status;
-    if (fstat(descriptor, &status) != 0)
-        return -errno;
-    if (!S_ISREG(status.st_mode))
-        return refuse(builder->error, name, "not a regular file");
-    if (status.st_size > (off_t)FILE_BYTES_MAX)
-        return refuse(builder->error, name, "has %lld bytes; weir reads at most %u",
-                      (long long)status.st_size, FILE_BYTES_MAX);
-
-    size_t size = 0, capacity = (size_t)status.st_size;
-    char *bytes = allocate(builder, capacity + 1);
+    if (size_bytes > FILE_BYTES_MAX)
+        return refuse(builder->error, name, "has %llu bytes; weir reads at most %u",
+                      (unsigned long long)size_bytes, FILE_BYTES_MAX);
+    char *bytes = allocate(builder, size_bytes + 1);
     if (!bytes)
         return tokenizer_builder_no_memory(builder);
-    while (size < capacity) {
-        ssize_t got = read(descriptor, bytes + size, capacity - size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        size += (size_t)got;
+    ssize_t size = file_read(descriptor, bytes, size_bytes);
+    if (size < 0) {
+        refuse(builder->error, name, "cannot be read: %s", strerror((int)-size));
+        return (int)size;
     }
     bytes[size] = '\0';
     *text = (struct tokenizer_string){bytes, (uint32_t)size};
@@ -111,18 +98,21 @@ static int read_descriptor(struct tokenizer_builder *builder, int descriptor, co
 int tokenizer_builder_read(struct tokenizer_builder *builder, const char *folder, const char *name,
                            struct tokenizer_string *text)
 {
-    char path[4096];
+    char path[FILE_PATH_BYTES_MAX];
+    uint64_t size_bytes;
     if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
         return refuse(builder->error, name, "the folder's path is too long");
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 && errno == ENOENT)
+    int descriptor = file_open(path, &size_bytes);
+    if (descriptor == -ENOENT)
         return 1;
-    builder->error[0] = '\0';
-    int result = descriptor < 0 ? -errno : read_descriptor(builder, descriptor, name, text);
-    if (result < 0 && builder->error[0] == '\0')
-        snprintf(builder->error, ERROR_BYTES, "%s: cannot be read: %s", name, strerror(-result));
-    if (descriptor >= 0)
-        close(descriptor);
+    if (descriptor == -EINVAL)
+        return refuse(builder->error, name, "not a regular file");
+    if (descriptor < 0) {
+        refuse(builder->error, name, "cannot be read: %s", strerror(-descriptor));
+        return descriptor;
+    }
+    int result = read_descriptor(builder, descriptor, size_bytes, name, text);
+    close(descriptor);
     return result;
 }
 

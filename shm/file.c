@@ -1,4 +1,4 @@
-/* Replacing a file; see file.h. */
+/* Replacing a file, and reading one; see file.h. */
 #include "shm/file.h"
 
 #include <errno.h>
@@ -39,4 +39,35 @@ int file_replace(const char *path, const void *bytes, size_t size, mode_t mode)
     if (result != 0)
         unlink(temporary);
     return result;
+}
+
+int file_open(const char *path, uint64_t *size_bytes)
+{
+    struct stat facts;
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0)
+        return -errno;
+    int result = fstat(descriptor, &facts) != 0 ? -errno : 0;
+    if (result == 0 && !S_ISREG(facts.st_mode))
+        result = -EINVAL;
+    if (result != 0) {
+        close(descriptor);
+        return result;
+    }
+    *size_bytes = (uint64_t)facts.st_size;
+    return descriptor;
+}
+
+ssize_t file_read(int descriptor, void *bytes, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        const ssize_t n = read(descriptor, (char *)bytes + done, size - done);
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
 }

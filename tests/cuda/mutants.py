@@ -672,8 +672,8 @@ MUTANTS = [
     ),
     (
         "cuda_tune.c",
-        "(uint64_t)status.st_size != size",
-        "false",
+        "size_bytes == size",
+        "true",
     ),
     (
         "cuda_tune.c",
@@ -1852,11 +1852,6 @@ MUTANTS = [
         "cuda_weights.c",
         "        if (weight->part + 1 == weight->n_parts)\n            *weight->scale",
         "        *weight->scale",
-    ),
-    (
-        "cuda_tune.c",
-        " | O_NONBLOCK",
-        "",
     ),
     (
         "cuda_tune.c",

@@ -5,6 +5,9 @@
 #include "tests/models/tiny_folder.h"
 #include "tests/test.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
 #define VOCAB "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\n##s\n"
 
 /* A whole tokenizer.json; each part may be replaced. */
@@ -609,6 +612,24 @@ static void bad_tokenizer_json_is_refused(void)
                    "tokenizer.json: the model");
 }
 
+/* Opening a pipe waits for a writer, if it may. */
+static void what_is_no_file_is_refused_at_once(void)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.txt", "tokenizer_config.json"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        char folder[TINY_PATH_BYTES], path[TINY_PATH_BYTES + 32], error[ERROR_BYTES] = "";
+        struct tokenizer_files files;
+        tiny_folder_create(folder);
+        if (strcmp(names[i], "vocab.txt") != 0)
+            write_file(folder, "vocab.txt", VOCAB);
+        snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        EXPECT_EQUAL(mkfifo(path, 0600), 0);
+        EXPECT_EQUAL(tokenizer_files_open(&files, folder, error), -EINVAL);
+        EXPECT(strstr(error, names[i]) && strstr(error, ": not a regular file"));
+        tiny_folder_remove(folder);
+    }
+}
+
 /* --- damage --- */
 
 static struct parts full_parts(void)
@@ -750,6 +771,7 @@ int main(void)
     RUN(the_truncation_side_is_the_configurations_else_the_direction);
     RUN(special_tokens_may_be_split_in_texts);
     RUN(bad_tokenizer_json_is_refused);
+    RUN(what_is_no_file_is_refused_at_once);
     RUN(a_file_cut_anywhere_is_refused);
     RUN(a_changed_byte_is_read_or_refused);
     RUN(each_allocation_may_fail);

@@ -1,5 +1,5 @@
 /* shm/file.c: after a success the new bytes are there, after a failure the old ones, and never a
- * file beside them. */
+ * file beside them. What is read is a regular file, whole. */
 #include "shm/file.h"
 #include "tests/test.h"
 #include <dirent.h>
@@ -108,6 +108,42 @@ static void a_path_that_is_too_long_is_refused(void)
     EXPECT_EQUAL(file_replace(long_path, "x", 1, 0600), -ENAMETOOLONG);
 }
 
+static void a_regular_file_is_opened_with_its_size_and_read(void)
+{
+    char bytes[8] = "";
+    uint64_t size_bytes = 0;
+    EXPECT_EQUAL(file_replace(path, "seven b", 7, 0600), 0);
+    const int descriptor = file_open(path, &size_bytes);
+    EXPECT(descriptor >= 0);
+    EXPECT_EQUAL(size_bytes, 7);
+    EXPECT_EQUAL(file_read(descriptor, bytes, 3), 3);
+    EXPECT_STRING(bytes, "sev");
+    EXPECT_EQUAL(file_read(descriptor, bytes, sizeof bytes), 4); /* to the file's end */
+    EXPECT_EQUAL(file_read(descriptor, bytes, sizeof bytes), 0);
+    EXPECT_EQUAL(close(descriptor), 0);
+    EXPECT_EQUAL(file_read(descriptor, bytes, sizeof bytes), -EBADF);
+}
+
+static void what_is_no_regular_file_is_refused_at_once(void)
+{
+    char pipe_path[80];
+    uint64_t size_bytes = 1;
+    snprintf(pipe_path, sizeof pipe_path, "%s/pipe", folder);
+    EXPECT_EQUAL(mkfifo(pipe_path, 0600), 0); /* nobody writes */
+    EXPECT_EQUAL(file_open(pipe_path, &size_bytes), -EINVAL);
+    EXPECT_EQUAL(unlink(pipe_path), 0);
+    EXPECT_EQUAL(file_open(folder, &size_bytes), -EINVAL);
+    EXPECT_EQUAL(file_open("/dev/null", &size_bytes), -EINVAL);
+    EXPECT_EQUAL(file_open(pipe_path, &size_bytes), -ENOENT);
+    EXPECT_EQUAL(size_bytes, 1);
+    /* The lowest free descriptor still is: none stayed open. */
+    const int first = open(folder, O_RDONLY | O_CLOEXEC);
+    EXPECT_EQUAL(close(first), 0);
+    EXPECT_EQUAL(file_open(folder, &size_bytes), -EINVAL);
+    EXPECT_EQUAL(open(folder, O_RDONLY | O_CLOEXEC), first);
+    EXPECT_EQUAL(close(first), 0);
+}
+
 int main(void)
 {
     EXPECT(mkdtemp(folder) != NULL);
@@ -118,6 +154,8 @@ int main(void)
     RUN(what_cannot_be_written_whole_leaves_the_old_file);
     RUN(what_cannot_be_renamed_leaves_nothing_beside_it);
     RUN(a_path_that_is_too_long_is_refused);
+    RUN(a_regular_file_is_opened_with_its_size_and_read);
+    RUN(what_is_no_regular_file_is_refused_at_once);
     unlink(path);
     EXPECT_EQUAL(rmdir(folder), 0);
     return 0;
