@@ -75,6 +75,8 @@ struct inspect_slot {
     uint32_t weight, payload_used, status, batch_weight;
 };
 
+/* Each fills its copy from the segment as it is now. Indices are CHECKed: they are the caller's,
+ * not the segment's. `index`: a lane, or PROCESS_WORKER. */
 void inspect_read_process(const struct segment *segment, uint32_t index,
                           struct inspect_process *process);
 void inspect_read_lane(const struct segment *segment, uint32_t lane_index,
@@ -82,13 +84,17 @@ void inspect_read_lane(const struct segment *segment, uint32_t lane_index,
 void inspect_read_slot(const struct segment *segment, uint32_t lane_index, uint32_t slot_index,
                        struct inspect_slot *slot);
 
+/* Texts queued or running, over all lanes. */
+uint32_t inspect_queue_depth(const struct segment *segment);
+
 /* Words for numbers; "?" for one out of bounds. */
 const char *inspect_process_state(uint32_t state);
 const char *inspect_slot_state(uint32_t state);
 const char *inspect_lane_status(uint32_t status);
 
-/* Nanoseconds as a person reads them: "12.3 ms". `text` holds at least 24 bytes. */
-const char *inspect_duration(char text[24], uint64_t ns);
+/* Nanoseconds as a person reads them: "12.3 ms", in `text`. */
+#define INSPECT_DURATION_BYTES 24
+const char *inspect_duration(char text[INSPECT_DURATION_BYTES], uint64_t ns);
 /* now - then, 0 if `then` lies ahead. */
 uint64_t inspect_age_ns(uint64_t now_ns, uint64_t then_ns);
 /* "READY, pid 12, alive", with text other processes wrote made printable. */

@@ -89,7 +89,7 @@ static const char *slot_fault(const struct inspect_slot *slot, const struct segm
     if (state == SLOT_STATE_QUEUED && tries >= LANE_SILENT_TRIES_MAX)
         return "queued, but with all its tries spent";
     if (state == SLOT_STATE_RUNNING && (tries < 1 || tries > LANE_SILENT_TRIES_MAX))
-        return "running, but with tries out of 1..12";
+        return "running, but with tries out of bounds";
     if (state == SLOT_STATE_DONE && slot->status > LANE_STATUS_FAILED)
         return "done, but with a status that does not exist";
     if (slot->payload_used > segment->geometry.payload_bytes)

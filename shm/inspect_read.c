@@ -97,6 +97,14 @@ void inspect_read_slot(const struct segment *segment, uint32_t lane_index, uint3
     }
 }
 
+uint32_t inspect_queue_depth(const struct segment *segment)
+{
+    uint32_t depth = 0;
+    for (uint32_t lane = 0; lane < segment->geometry.n_lanes; lane++)
+        depth += lane_depth(segment, lane);
+    return depth;
+}
+
 /* ---- words ---- */
 
 static const char *word(const char *const *words, size_t count, uint32_t index)
@@ -125,16 +133,16 @@ const char *inspect_lane_status(uint32_t status)
     return word(words, ARRAY_COUNT(words), status);
 }
 
-const char *inspect_duration(char text[24], uint64_t ns)
+const char *inspect_duration(char text[INSPECT_DURATION_BYTES], uint64_t ns)
 {
     if (ns < NS_PER_US)
-        snprintf(text, 24, "%u ns", (unsigned)ns);
+        snprintf(text, INSPECT_DURATION_BYTES, "%u ns", (unsigned)ns);
     else if (ns < NS_PER_MS)
-        snprintf(text, 24, "%.1f us", (double)ns / NS_PER_US);
+        snprintf(text, INSPECT_DURATION_BYTES, "%.1f us", (double)ns / NS_PER_US);
     else if (ns < NS_PER_S)
-        snprintf(text, 24, "%.1f ms", (double)ns / NS_PER_MS);
+        snprintf(text, INSPECT_DURATION_BYTES, "%.1f ms", (double)ns / NS_PER_MS);
     else
-        snprintf(text, 24, "%.1f s", (double)ns / NS_PER_S);
+        snprintf(text, INSPECT_DURATION_BYTES, "%.1f s", (double)ns / NS_PER_S);
     return text;
 }
 
@@ -155,7 +163,7 @@ void inspect_printable(char *to, size_t size, const char *from)
 void inspect_print_process(const char *role, const struct inspect_process *process, uint64_t now_ns)
 {
     const struct process_view *view = &process->view;
-    char age[24], text[PROCESS_LAST_WORDS_SIZE];
+    char age[INSPECT_DURATION_BYTES], text[PROCESS_LAST_WORDS_SIZE];
     if (process->state == PROCESS_STATE_EMPTY) {
         printf("%-12s never started\n", role);
         return;

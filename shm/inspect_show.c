@@ -5,14 +5,6 @@
 
 /* ---- status ---- */
 
-static uint32_t depth_of(const struct segment *segment)
-{
-    uint32_t depth = 0;
-    for (uint32_t lane = 0; lane < segment->geometry.n_lanes; lane++)
-        depth += lane_depth(segment, lane);
-    return depth;
-}
-
 static int status_json(const struct segment *segment, const struct inspect_process *worker,
                        const char *model_id, uint64_t now_ns)
 {
@@ -30,7 +22,7 @@ static int status_json(const struct segment *segment, const struct inspect_proce
         inspect_json_integer(inspect_age_ns(now_ns, segment->header->identity.created_ns)),
         "n_lanes", geometry->n_lanes, "slots_per_lane", geometry->slots_per_lane, "payload_bytes",
         geometry->payload_bytes, "result_bytes", geometry->result_bytes, "worker_epoch",
-        segment_worker_epoch(segment), "queue_depth", depth_of(segment), "worker",
+        segment_worker_epoch(segment), "queue_depth", inspect_queue_depth(segment), "worker",
         inspect_json_process(worker, now_ns), "frontends", frontends));
 }
 
@@ -38,7 +30,7 @@ int inspect_status(const struct segment *segment, const struct inspect_options *
 {
     const struct segment_geometry *geometry = &segment->geometry;
     uint64_t now_ns = clock_now_ns();
-    char model_id[128], printable[128], age[24], role[32];
+    char model_id[128], printable[128], age[INSPECT_DURATION_BYTES], role[32];
     struct inspect_process process;
     inspect_read_process(segment, PROCESS_WORKER, &process);
     segment_model_id(segment, model_id);
@@ -52,7 +44,7 @@ int inspect_status(const struct segment *segment, const struct inspect_options *
     printf(
         "%-12s %u lanes x %u slots, payload %u and result %u bytes, %u texts queued or running\n",
         "geometry", geometry->n_lanes, geometry->slots_per_lane, geometry->payload_bytes,
-        geometry->result_bytes, depth_of(segment));
+        geometry->result_bytes, inspect_queue_depth(segment));
     printf("%-12s %u\n", "epoch", segment_worker_epoch(segment));
     inspect_print_process("worker", &process, now_ns);
     for (uint32_t lane = 0; lane < geometry->n_lanes; lane++) {
@@ -82,7 +74,7 @@ static json_t *lane_json(const struct inspect_lane *lane, uint64_t now_ns)
 
 static void lane_print(uint32_t lane_index, const struct inspect_lane *lane, uint64_t now_ns)
 {
-    char age[24] = "-", process[32] = "-";
+    char age[INSPECT_DURATION_BYTES] = "-", process[32] = "-";
     if (lane->oldest_queued_ns > 0)
         inspect_duration(age, inspect_age_ns(now_ns, lane->oldest_queued_ns));
     if (lane->frontend.state != PROCESS_STATE_EMPTY)
@@ -134,7 +126,7 @@ static json_t *slot_json(uint32_t lane_index, uint32_t slot_index, const struct 
 static void slot_print(uint32_t lane_index, uint32_t slot_index, const struct inspect_slot *slot,
                        uint64_t now_ns)
 {
-    char age[24], deadline[24];
+    char age[INSPECT_DURATION_BYTES], deadline[INSPECT_DURATION_BYTES];
     uint32_t state = slot_word_state(slot->word);
     printf("%4u %5u  %-8s %10u %6u %5u %7u  %-10s %-10s %s\n", lane_index, slot_index,
            inspect_slot_state(state), slot_word_generation(slot->word), slot_word_epoch(slot->word),
@@ -230,7 +222,7 @@ static void histogram_print(uint32_t index, const struct stats_histogram_view *h
     uint64_t mean = histogram->count > 0 ? histogram->sum / histogram->count : 0;
     for (size_t i = 0; i <= ARRAY_COUNT(quantiles); i++) {
         uint64_t value = i == 0 ? mean : stats_quantile(histogram, quantiles[i - 1]);
-        char text[24];
+        char text[INSPECT_DURATION_BYTES];
         if (is_time)
             printf(" %10s", inspect_duration(text, value));
         else
@@ -242,7 +234,7 @@ static void histogram_print(uint32_t index, const struct stats_histogram_view *h
 /* The phases that the worker's backend has, or has come to. */
 static void start_print(const struct start_view *start)
 {
-    char text[24];
+    char text[INSPECT_DURATION_BYTES];
     printf("\n%-28s %12s\n", "start of the worker", "took");
     for (uint32_t i = 0; i < START_PHASE_COUNT; i++)
         if (start->phase_ns[i] > 0)

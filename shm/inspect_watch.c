@@ -127,7 +127,7 @@ static void latency_line(const struct watch *watch, const char *name,
                          enum stats_histogram histogram)
 {
     struct stats_histogram_view view;
-    char p50[24], p90[24], p99[24];
+    char p50[INSPECT_DURATION_BYTES], p90[INSPECT_DURATION_BYTES], p99[INSPECT_DURATION_BYTES];
     since(watch, histogram, &view);
     printf("  %-10s p50 %10s   p90 %10s   p99 %10s%s", name,
            inspect_duration(p50, stats_quantile(&view, 0.5)),
@@ -156,7 +156,7 @@ static void lane_line(const struct watch *watch, uint32_t lane_index)
 static void picture_text(const struct watch *watch)
 {
     struct inspect_process worker;
-    char age[24];
+    char age[INSPECT_DURATION_BYTES];
     const char *end = end_of_line(watch);
     inspect_read_process(&watch->segment, PROCESS_WORKER, &worker);
     uint64_t age_ns = inspect_age_ns(watch->now_ns, worker.view.heartbeat_ns);
@@ -186,15 +186,13 @@ static void picture_json(const struct watch *watch)
 {
     struct inspect_process worker;
     struct stats_histogram_view total;
-    uint32_t depth = 0;
     inspect_read_process(&watch->segment, PROCESS_WORKER, &worker);
     since(watch, STATS_HISTOGRAM_TOTAL, &total);
-    for (uint32_t lane = 0; lane < watch->segment.geometry.n_lanes; lane++)
-        depth += lane_depth(&watch->segment, lane);
     inspect_json_print(json_pack(
         "{s:o, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "worker",
-        inspect_json_process(&worker, watch->now_ns), "queue_depth", depth, "requests_per_s",
-        rate(watch, STATS_REQUESTS), "texts_per_s", rate(watch, STATS_BATCH_TEXTS), "tokens_per_s",
+        inspect_json_process(&worker, watch->now_ns), "queue_depth",
+        inspect_queue_depth(&watch->segment), "requests_per_s", rate(watch, STATS_REQUESTS),
+        "texts_per_s", rate(watch, STATS_BATCH_TEXTS), "tokens_per_s",
         rate(watch, STATS_BATCH_TOKENS), "batches_per_s", rate(watch, STATS_BATCHES),
         "request_p50_ns", inspect_json_integer(stats_quantile(&total, 0.5)), "request_p99_ns",
         inspect_json_integer(stats_quantile(&total, 0.99))));
