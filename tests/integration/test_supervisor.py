@@ -493,6 +493,7 @@ class SupervisorTest(unittest.TestCase):
         old = server.pids("weir-worker") + server.pids("weir-frontend")
         server.signal(signal.SIGHUP)
         server.expect_log(r"serving on port \d+: 2 frontends, segment " + server.segment + "$")
+        server.expect_log("reloading: generation 2 starts")
         server.expect_log("segment " + server.segment + r"\.2$")
         eventually(lambda: not any(is_running(pid) for pid in old), "the old ones' end")
         self.assertEqual(len(server.pids("weir-worker") + server.pids("weir-frontend")), 3)
