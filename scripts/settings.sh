@@ -11,14 +11,15 @@ readonly EXIT_USAGE=64 EXIT_CONFIG=78 # as in proto/settings.h
 cgroup_cpu_max=/sys/fs/cgroup/cpu.max # of a container with a CPU quota (cgroup v2)
 
 log() { # SEVERITY MESSAGE, in the layout of shm/log.c
-    local now=${EPOCHREALTIME/,/.} plain=${2//[[:cntrl:]]/ } text time
+    local process=${0##*/} now=${EPOCHREALTIME/,/.} plain=${2//[[:cntrl:]]/ } text time
     text=${plain//\\/\\\\}
     TZ=UTC printf -v time '%(%FT%T)T.%sZ' "${now%.*}" "${now#*.}"
+    # || true: a log that nobody reads ends no server.
     if [[ $json_output == true ]]; then
-        printf '{"severity":"%s","time":"%s","process":"supervisor","message":"%s"}\n' \
-            "$1" "$time" "${text//\"/\\\"}" >&2 || true # a log nobody reads ends no server
+        printf '{"severity":"%s","time":"%s","process":"%s","message":"%s"}\n' \
+            "$1" "$time" "$process" "${text//\"/\\\"}" >&2 || true
     else
-        printf '%s %s supervisor: %s\n' "$time" "$1" "$plain" >&2 || true
+        printf '%s %s %s: %s\n' "$time" "$1" "$process" "$plain" >&2 || true
     fi
 }
 
