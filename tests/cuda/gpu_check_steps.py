@@ -364,8 +364,8 @@ def ceilings(report):
 
 
 def shares(report):
-    """Executed FLOP a second as a share of a large matrix product's; for one text the time in which
-    its weights can be read as a share of the time that it took."""
+    """Executed FLOP a second as a share of a large matrix product's, which is float16's with fp8, too;
+    for one text the time in which its weights can be read as a share of the time that it took."""
     found = ceilings(report)
     if report["dry_run"] or found is None:
         return {}
@@ -394,7 +394,8 @@ def table(report):
                          (("median_us", "us"), ("p99_us", "us p99"), ("mtok_s", "Mtok/s"),
                           ("batch_us", "us a batch")) if key in figures]
                 share = parts.get(f"{name} {inner}")
-                words += [f"{100 * share:.0f} % of the ceiling"] if share else []
+                ceiling = "float16's ceiling" if "fp8" in name else "the ceiling"
+                words += [f"{100 * share:.0f} % of {ceiling}"] if share else []
                 label = inner if inner == shape else f"{shape} {inner}"
                 if words:
                     yield f"{name} {label}".ljust(44) + " ".join(words)

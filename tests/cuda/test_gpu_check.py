@@ -59,12 +59,15 @@ class TestGpuCheck(unittest.TestCase):
 
     def test_the_table_has_a_line_for_each_figure_and_its_share(self):
         report = report_of_an_h100()
+        report["steps"]["throughput fp8"] = {
+            "figures": {"even32_512": {"mtok_s": 12.5, "tflop_s": 1117.2}}}
         report["shares_of_ceilings"] = gpu_check_steps.shares(report)
         lines = [" ".join(line.split()) for line in gpu_check_steps.table(report)]
         self.assertEqual(lines, [
             "latency float16 1x32 85.06 us 33 % of the ceiling",
             "throughput float16 even32_512 7.1 Mtok/s 50 % of the ceiling",
-            "torch eager 1x32 900.0 us"])
+            "torch eager 1x32 900.0 us",
+            "throughput fp8 even32_512 12.5 Mtok/s 140 % of float16's ceiling"])
 
     def predict(self, **changes):
         """The lines of scripts/predict_l4.py with a report of gpu_check."""
