@@ -88,11 +88,9 @@ static int build_normalizers(struct tokenizer *tokenizer, const struct tokenizer
     return result;
 }
 
-static int compare_strings(const void *left, const void *right)
+static int compare_patterns(const void *left, const void *right)
 {
-    const struct tokenizer_string *a = left, *b = right;
-    int order = memcmp(a->bytes, b->bytes, a->size < b->size ? a->size : b->size);
-    return order ? order : (a->size > b->size) - (a->size < b->size);
+    return tokenizer_string_compare(left, right);
 }
 
 /* Two added tokens that are looked for as the same bytes, or as none, cannot be told apart: the
@@ -100,9 +98,9 @@ static int compare_strings(const void *left, const void *right)
 static bool patterns_differ(struct tokenizer_string *patterns, uint32_t n_patterns,
                             char error[ERROR_BYTES])
 {
-    qsort(patterns, n_patterns, sizeof(*patterns), compare_strings);
+    qsort(patterns, n_patterns, sizeof(*patterns), compare_patterns);
     for (uint32_t i = 0; i < n_patterns; i++) {
-        bool same = i > 0 && compare_strings(&patterns[i - 1], &patterns[i]) == 0;
+        bool same = i > 0 && tokenizer_string_compare(&patterns[i - 1], &patterns[i]) == 0;
         if (!same && patterns[i].size > 0)
             continue;
         snprintf(

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define PLACES_TRIED     512u
 #define PLACES_FORGOTTEN 64u
@@ -134,10 +133,8 @@ static bool place_children(struct builder *builder, uint32_t first, uint32_t end
 
 static int compare_entries(const void *left, const void *right)
 {
-    const struct tokenizer_string *a = &((const struct tokenizer_trie_entry *)left)->key;
-    const struct tokenizer_string *b = &((const struct tokenizer_trie_entry *)right)->key;
-    int order = memcmp(a->bytes, b->bytes, a->size < b->size ? a->size : b->size);
-    return order ? order : (a->size > b->size) - (a->size < b->size);
+    const struct tokenizer_trie_entry *a = left, *b = right;
+    return tokenizer_string_compare(&a->key, &b->key);
 }
 
 int tokenizer_trie_init(struct tokenizer_trie *trie, struct tokenizer_trie_entry *entries,

@@ -136,16 +136,10 @@ int tokenizer_builder_read_json(struct tokenizer_builder *builder, const char *f
     return 0;
 }
 
-static int compare_strings(const struct tokenizer_string *a, const struct tokenizer_string *b)
-{
-    int order = memcmp(a->bytes, b->bytes, a->size < b->size ? a->size : b->size);
-    return order ? order : (a->size > b->size) - (a->size < b->size);
-}
-
 static int compare_entries(const void *left, const void *right)
 {
     const struct tokenizer_vocabulary_entry *a = left, *b = right;
-    int order = compare_strings(&a->text, &b->text);
+    int order = tokenizer_string_compare(&a->text, &b->text);
     return order ? order : (a->id > b->id) - (a->id < b->id);
 }
 
@@ -158,7 +152,7 @@ int tokenizer_builder_reserve(struct tokenizer_builder *builder, size_t n)
 int tokenizer_builder_add_entry(struct tokenizer_builder *builder, const char *file,
                                 struct tokenizer_string text, double id)
 {
-    if (!(id >= 0 && id < TOKENIZER_IDS_MAX) || id != (uint32_t)id)
+    if (!tokenizer_builder_is_id(id))
         return refuse(builder->error, file,
                       "token \"%.*s\" has id %.17g; ids are whole and below %d",
                       (int)min_u64(text.size, SHOWN_BYTES), text.bytes, id, TOKENIZER_IDS_MAX);
@@ -177,8 +171,8 @@ int tokenizer_builder_index(struct tokenizer_builder *builder, const char *file)
     uint32_t n_different = 0;
     qsort(entries, builder->n_entries, sizeof(*entries), compare_entries);
     for (uint32_t i = 0; i < builder->n_entries; i++) {
-        bool repeated = n_different > 0 &&
-                        compare_strings(&entries[n_different - 1].text, &entries[i].text) == 0;
+        bool repeated = n_different > 0 && tokenizer_string_compare(&entries[n_different - 1].text,
+                                                                    &entries[i].text) == 0;
         n_different += !repeated;
         entries[n_different - 1] = entries[i];
         files->vocab_size = (uint32_t)max_u64(files->vocab_size, entries[i].id + UINT64_C(1));
@@ -205,7 +199,7 @@ struct tokenizer_added_token *tokenizer_builder_find_added(const struct tokenize
                                                            struct tokenizer_string text)
 {
     for (uint32_t i = 0; i < builder->files->n_added_tokens; i++)
-        if (compare_strings(&builder->files->added_tokens[i].content, &text) == 0)
+        if (tokenizer_string_compare(&builder->files->added_tokens[i].content, &text) == 0)
             return &builder->files->added_tokens[i];
     return NULL;
 }
@@ -218,12 +212,13 @@ uint32_t tokenizer_builder_id(const struct tokenizer_builder *builder, struct to
         return added->id;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (compare_strings(&builder->entries[middle].text, &text) < 0)
+        if (tokenizer_string_compare(&builder->entries[middle].text, &text) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low < builder->n_entries && compare_strings(&builder->entries[low].text, &text) == 0)
+    if (low < builder->n_entries &&
+        tokenizer_string_compare(&builder->entries[low].text, &text) == 0)
         return builder->entries[low].id;
     return TOKENIZER_NO_ID;
 }

@@ -59,6 +59,12 @@ int tokenizer_builder_read_json(struct tokenizer_builder *builder, const char *f
 struct tokenizer_string tokenizer_builder_copy(struct tokenizer_builder *builder, const char *bytes,
                                                size_t size);
 
+/* Whether a number of a file can be a token's id: whole, and below TOKENIZER_IDS_MAX. */
+static inline bool tokenizer_builder_is_id(double number)
+{
+    return number >= 0 && number < TOKENIZER_IDS_MAX && number == (uint32_t)number;
+}
+
 /* Room for `n` vocabulary entries. */
 int tokenizer_builder_reserve(struct tokenizer_builder *builder, size_t n);
 /* Adds an entry, bounded by the limits of the header; `text` is in the arena. */

@@ -7,6 +7,8 @@
 
 #include "shm/base.h"
 
+#include <string.h>
+
 /* Bounds of what is read; files beyond them are refused. */
 #define TOKENIZER_IDS_MAX          1000000 /* ids are below it */
 #define TOKENIZER_TOKEN_BYTES_MAX  1024
@@ -21,6 +23,14 @@ struct tokenizer_string {
     const char *bytes;
     uint32_t size;
 };
+
+/* The order of their bytes, a prefix before what it begins; as memcmp(). */
+static inline int tokenizer_string_compare(const struct tokenizer_string *a,
+                                           const struct tokenizer_string *b)
+{
+    int order = memcmp(a->bytes, b->bytes, min_u64(a->size, b->size));
+    return order ? order : (a->size > b->size) - (a->size < b->size);
+}
 
 struct tokenizer_added_token {
     struct tokenizer_string content;

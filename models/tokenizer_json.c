@@ -179,8 +179,7 @@ static int read_special_id(struct tokenizer_builder *builder, const char *name, 
                            uint32_t *out)
 {
     double number = json_number_value(id);
-    if (!json_is_number(id) || !(number >= 0 && number < TOKENIZER_IDS_MAX) ||
-        number != (uint32_t)number)
+    if (!json_is_number(id) || !tokenizer_builder_is_id(number))
         return refuse(builder->error, FILE_NAME,
                       "post_processor: \"%.60s\" must have one id, a whole number below %d", name,
                       TOKENIZER_IDS_MAX);
