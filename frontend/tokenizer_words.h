@@ -50,8 +50,8 @@ struct tokenizer_words {
 #define TOKENIZER_WORD_TOKENS_MAX TOKENIZER_WORD_CHARS_MAX
 uint32_t tokenizer_words_next(struct tokenizer_words *words, uint32_t *ids);
 
-/* Writes the normalized form of `text` to `out` (TOKENIZER_NORMALIZED_GROWTH * size + padding) and
- * returns its size. */
+/* Writes the normalized form of `text` to `out` and returns its size in bytes. `out` has room for
+ * TOKENIZER_NORMALIZED_GROWTH * size + TOKENIZER_PADDING_BYTES: the last step writes wide. */
 size_t tokenizer_normalize_text(const struct tokenizer_normalizer *normalizer, const uint8_t *text,
                                 size_t size, uint8_t *out);
 
@@ -63,9 +63,11 @@ struct tokenizer_units {
     uint8_t *normalized_text; /* room for a piece; NULL where no added token is normalized */
 };
 
+/* Borrows all that it is given. */
 void tokenizer_units_init(struct tokenizer_units *units, const struct tokenizer *tokenizer,
                           const uint8_t *text, size_t size, uint8_t *normalized_text);
-/* The tokens of the next word or added token; 0 at the end. */
+/* The tokens of the next word or added token into `ids` (TOKENIZER_WORD_TOKENS_MAX), and which of
+ * the two it was; 0 at the end. */
 uint32_t tokenizer_units_next(struct tokenizer_units *units, uint32_t *ids, bool *is_added);
 
 #endif

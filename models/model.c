@@ -109,7 +109,8 @@ static int map_file(const char *folder, const char *name, uint64_t bytes_max, st
 /* The second half, of the weights: the size, all of the header, and pages spread evenly over the
  * rest. Reading a quarter of a megabyte instead of all keeps the start short. FNV-1a is not against
  * forgers: it tells apart models that somebody really has. */
-static void add_weights(const struct safetensors *weights, char fingerprint[33])
+static void add_weights(const struct safetensors *weights,
+                        char fingerprint[MODEL_FINGERPRINT_BYTES])
 {
     uint64_t data_bytes = weights->size_bytes - weights->data_offset;
     uint64_t page_bytes = min_u64(data_bytes, FINGERPRINT_PAGE_BYTES);
@@ -120,8 +121,8 @@ static void add_weights(const struct safetensors *weights, char fingerprint[33])
         uint64_t offset = (data_bytes - page_bytes) * i / (FINGERPRINT_PAGES - 1);
         hash = fnv1a_u64(hash, weights->bytes + weights->data_offset + offset, page_bytes);
     }
-    snprintf(fingerprint + MODEL_CONFIG_DIGITS, 33 - MODEL_CONFIG_DIGITS, "%016llx",
-             (unsigned long long)hash);
+    snprintf(fingerprint + MODEL_CONFIG_DIGITS, MODEL_FINGERPRINT_BYTES - MODEL_CONFIG_DIGITS,
+             "%016llx", (unsigned long long)hash);
 }
 
 static int open_config(struct model *model, const char *folder, char error[ERROR_BYTES])

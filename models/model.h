@@ -23,7 +23,8 @@
 #define MODEL_VOCAB_MAX       1000000
 #define MODEL_POSITIONS_MAX   8192
 
-#define MODEL_CONFIG_DIGITS 16
+#define MODEL_CONFIG_DIGITS     16 /* of the fingerprint, those of config.json */
+#define MODEL_FINGERPRINT_BYTES 33 /* as many again of the weights, and a NUL */
 
 enum model_architecture { MODEL_DISTILBERT, MODEL_BERT };
 enum model_problem { MODEL_SINGLE_LABEL, MODEL_MULTI_LABEL, MODEL_REGRESSION };
@@ -89,9 +90,10 @@ struct model_weights {
 struct model {
     struct model_config config;
     struct model_weights weights;
-    char fingerprint[33]; /* hex: MODEL_CONFIG_DIGITS of config.json, as many of the weights' size,
-                             header and a sample of their pages. Equal for equal models; names the
-                             model in the segment. The former alone after model_open_config() */
+    /* Hex: MODEL_CONFIG_DIGITS of config.json, as many of the weights' size, header and a sample of
+     * their pages. Equal for equal models; names the model in the segment. Only the first half
+     * after model_open_config(). */
+    char fingerprint[MODEL_FINGERPRINT_BYTES];
     void *mapping;
     uint64_t mapping_bytes;
     void *strings; /* labels */

@@ -1,8 +1,12 @@
 /* Collects what the files of a tokenizer say, and gives ids to added tokens as the reference does.
  *
  * Life: tokenizer_builder_init(); one of the readers of a vocabulary, then
- * tokenizer_builder_index(); then added tokens in the order in which the reference would add them.
- */
+ * tokenizer_builder_index(); then added tokens in the order in which the reference would add them;
+ * tokenizer_builder_release(), after which all that was found is in the tokenizer_files.
+ *
+ * Strings live in the files' arena until tokenizer_files_close(), also after an error. A function
+ * that returns int gives 0, or -errno with a sentence in builder->error; `file` is the name that
+ * the sentence begins with. */
 #ifndef WEIR_MODELS_TOKENIZER_BUILDER_H
 #define WEIR_MODELS_TOKENIZER_BUILDER_H
 
@@ -43,12 +47,14 @@ struct tokenizer_builder {
     uint32_t next_id; /* for the next added token that is not in the vocabulary */
 };
 
+/* Borrows `files`, which are zeroed, and `error`. */
 void tokenizer_builder_init(struct tokenizer_builder *builder, struct tokenizer_files *files,
                             char error[ERROR_BYTES]);
+/* What only the building needs. */
 void tokenizer_builder_release(struct tokenizer_builder *builder);
 
-/* The whole of folder/name in the arena, followed by a NUL; 1 if there is no such file, 0, or
- * -errno. */
+/* The whole of folder/name in the arena, followed by a NUL; 1, without a sentence, if there is no
+ * such file. */
 int tokenizer_builder_read(struct tokenizer_builder *builder, const char *folder, const char *name,
                            struct tokenizer_string *text);
 /* The same, parsed; numbers are doubles, so that 1e30 can be read. The caller owns `*root`. */
@@ -92,12 +98,15 @@ int tokenizer_builder_token_from_json(struct tokenizer_builder *builder, const c
                                       const json_t *value, bool special,
                                       struct tokenizer_added_token *token);
 
+/* -ENOMEM, with the sentence. */
 int tokenizer_builder_no_memory(struct tokenizer_builder *builder);
 
-/* tokenizer.json, in tokenizer_json.c. */
+/* Takes vocabulary, normalizer, template and added tokens out of tokenizer.json; in
+ * tokenizer_json.c. */
 int tokenizer_json_apply(struct tokenizer_builder *builder, const json_t *root);
 
-/* tokenizer_config.json, special_tokens_map.json and added_tokens.json, in tokenizer_config.c. */
+/* Reads tokenizer_config.json, special_tokens_map.json and added_tokens.json, as far as they are
+ * there; in tokenizer_config.c. */
 int tokenizer_config_apply(struct tokenizer_builder *builder, const char *folder);
 
 #endif

@@ -71,7 +71,7 @@ static int read_normalizer(struct tokenizer_builder *builder, const json_t *conf
     return result;
 }
 
-/* `class` as `file` names it, or NULL. */
+/* `class` is the name that stands in `file`; NULL, where none does, is BERT's. */
 static int apply_class(struct tokenizer_builder *builder, const char *file, const char *class,
                        const json_t *config)
 {
@@ -150,13 +150,13 @@ static int read_model_max_length(struct tokenizer_builder *builder, const json_t
     return 0;
 }
 
-/* {"0": {"content": "[PAD]", "special": true, ...}, ...}, by id. */
 static int compare_ids(const void *left, const void *right)
 {
     const struct tokenizer_added_token *a = left, *b = right;
     return (a->id > b->id) - (a->id < b->id);
 }
 
+/* By id, which is the order in which the reference adds them. */
 static int add_sorted(struct tokenizer_builder *builder, const char *file,
                       struct tokenizer_added_token *tokens, size_t n_tokens)
 {
@@ -168,6 +168,7 @@ static int add_sorted(struct tokenizer_builder *builder, const char *file,
     return result;
 }
 
+/* {"0": {"content": "[PAD]", "special": true, ...}, ...} */
 static int read_added_tokens_decoder(struct tokenizer_builder *builder, json_t *decoder)
 {
     struct tokenizer_added_token *tokens;

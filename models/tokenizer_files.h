@@ -45,13 +45,13 @@ struct tokenizer_files {
     struct tokenizer_added_token *added_tokens; /* ids differ and may be above the vocabulary's */
     uint32_t n_added_tokens;
     uint32_t ids_end; /* one more than the highest id that any text can give */
-    bool clean_text, handle_chinese_chars, strip_accents, lowercase; /* strip_accents resolved:
-                                                                        null means = lowercase */
-    uint32_t max_chars_per_word;                                     /* 100 */
-    struct tokenizer_string continuation;                            /* "##" */
+    /* The normalizer's options. A strip_accents of null is resolved: it means as lowercase. */
+    bool clean_text, handle_chinese_chars, strip_accents, lowercase;
+    uint32_t max_chars_per_word;          /* longer words are [UNK]; 100 everywhere */
+    struct tokenizer_string continuation; /* "##" */
     uint32_t unk_id, cls_id, sep_id;
     uint32_t pad_id, mask_id; /* or TOKENIZER_NO_ID */
-    /* Where a text is cut of a client who does not say: truncation_side of tokenizer_config.json,
+    /* Where a text is cut if the client does not say: truncation_side of tokenizer_config.json,
      * else tokenizer.json's direction. */
     bool truncate_left;
     bool split_specials; /* "[SEP]" in a text is text: no special token is among added_tokens */
@@ -63,8 +63,9 @@ struct tokenizer_files {
 };
 
 /* Reads tokenizer.json if `folder` has one, else vocab.txt; then tokenizer_config.json, and
- * config.json where that names no class.
- * 0 or -errno with a sentence in `error`. Release with tokenizer_files_close(). */
+ * config.json where that names no class. config.json is read here although model_open() reads it
+ * too: so a tokenizer opens without a model.
+ * 0, or -errno with a sentence in `error`. Release with tokenizer_files_close(). */
 int tokenizer_files_open(struct tokenizer_files *files, const char *folder,
                          char error[ERROR_BYTES]);
 void tokenizer_files_close(struct tokenizer_files *files);

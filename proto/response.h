@@ -15,6 +15,7 @@ struct response_buffer {
     void *context;
 };
 
+/* Each of the three grows the buffer as it must; one with only `allocate` set is empty. */
 void response_append(struct response_buffer *buffer, const void *bytes, size_t size);
 /* Quoted and escaped as json.dumps(ensure_ascii=False) does it; `bytes` is UTF-8. */
 void response_append_json_string(struct response_buffer *buffer, const char *bytes, size_t size);

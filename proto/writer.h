@@ -16,10 +16,13 @@ struct writer {
     bool needs_comma; /* JSON: something stands before in this container */
 };
 
+/* Opens an object of `n_pairs`, each a writer_key() and then one value. */
 void writer_map(struct writer *writer, uint32_t n_pairs);
 void writer_map_end(struct writer *writer);
+/* Opens a list of `n_items` values. */
 void writer_list(struct writer *writer, uint32_t n_items);
 void writer_list_end(struct writer *writer);
+/* Strings are UTF-8 and end with NUL. */
 void writer_key(struct writer *writer, const char *name);
 void writer_string(struct writer *writer, const char *string);
 /* A whole number of 64 bits, given by its decimal digits. */

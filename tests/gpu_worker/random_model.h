@@ -16,7 +16,7 @@ extern const struct model_config RANDOM_MODEL_SMALL;
 /* For tests of what an encoder answers: one wide head; many narrow ones, and two types. */
 extern const struct model_config RANDOM_MODEL_DISTILBERT, RANDOM_MODEL_BERT;
 
-/* Fills what is 0 in `config` that cannot be 0 (eps, labels). Exits when there is no memory. */
+/* A layer_norm_eps of 0 is taken as 1e-12. Aborts when there is no memory. */
 void random_model_make(struct random_model *random, const struct model_config *config,
                        uint64_t seed);
 void random_model_free(struct random_model *random);

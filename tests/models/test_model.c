@@ -42,13 +42,13 @@ static void a_folder_of_any_type_is_opened_and_its_weights_are_read(void)
     }
 }
 
-static void take_fingerprint(const char *folder, char fingerprint[33])
+static void take_fingerprint(const char *folder, char fingerprint[MODEL_FINGERPRINT_BYTES])
 {
     char error[ERROR_BYTES] = "";
     struct model model;
 
     EXPECT_EQUAL(model_open(&model, folder, error), 0);
-    snprintf(fingerprint, 33, "%s", model.fingerprint);
+    snprintf(fingerprint, MODEL_FINGERPRINT_BYTES, "%s", model.fingerprint);
     model_close(&model);
 }
 
@@ -57,7 +57,7 @@ static void the_config_alone_opens_without_weights(void)
     char folder[TINY_PATH_BYTES], error[ERROR_BYTES] = "";
     const char *config = tiny_config(MODEL_BERT);
     struct model model;
-    char whole[33];
+    char whole[MODEL_FINGERPRINT_BYTES];
 
     tiny_folder_create_model(folder, MODEL_BERT, MODEL_FLOAT32);
     take_fingerprint(folder, whole);
@@ -134,7 +134,8 @@ static void refusals_of_the_parts_say_which_folder(void)
 
 static void equal_models_have_equal_fingerprints_and_others_do_not(void)
 {
-    char first[TINY_PATH_BYTES], second[TINY_PATH_BYTES], a[33], b[33];
+    char first[TINY_PATH_BYTES], second[TINY_PATH_BYTES], a[MODEL_FINGERPRINT_BYTES],
+        b[MODEL_FINGERPRINT_BYTES];
     struct tiny_bytes weights = tiny_weights(MODEL_BERT, MODEL_FLOAT32, false);
 
     tiny_folder_create_model(first, MODEL_BERT, MODEL_FLOAT32);
@@ -181,7 +182,7 @@ static struct tiny_bytes weights_with_ballast(size_t ballast_bytes)
 static void a_fingerprint_looks_at_both_ends_of_a_large_file(void)
 {
     struct tiny_bytes weights = weights_with_ballast(5 * 4096);
-    char folder[TINY_PATH_BYTES], before[33], after[33];
+    char folder[TINY_PATH_BYTES], before[MODEL_FINGERPRINT_BYTES], after[MODEL_FINGERPRINT_BYTES];
 
     tiny_folder_create_model(folder, MODEL_BERT, MODEL_FLOAT32);
     tiny_folder_write(folder, "model.safetensors", weights.bytes, weights.size_bytes);

@@ -1,4 +1,4 @@
-/* A pool for response_buffer, like libh2o's: blocks live until free_blocks(). */
+/* A pool for response_buffer, like libh2o's: blocks live until pool_free_blocks(). */
 #ifndef WEIR_TESTS_PROTO_POOL_H
 #define WEIR_TESTS_PROTO_POOL_H
 
