@@ -364,8 +364,9 @@ def ceilings(report):
 
 
 def shares(report):
-    """Executed FLOP a second as a share of a large matrix product's, which is float16's with fp8, too;
-    for one text the time in which its weights can be read as a share of the time that it took."""
+    """Executed FLOP a second as a share of a large matrix product's, which is float16's with fp8,
+    too; for one text the time in which its weights can be read as a share of the time that it
+    took."""
     found = ceilings(report)
     if report["dry_run"] or found is None:
         return {}
