@@ -105,6 +105,10 @@ void inspect_printable(char *to, size_t size, const char *from);
 
 /* ---- JSON ---- */
 
+/* Adds a field behind those that `object` has; it owns `value` from then on. */
+void inspect_json_add(json_t *object, const char *key, json_t *value);
+void inspect_json_add_integer(json_t *object, const char *key, uint64_t value);
+
 json_t *inspect_json_integer(uint64_t value);
 /* Of a moment that was never: null. */
 json_t *inspect_json_age(uint64_t now_ns, uint64_t then_ns);

@@ -15,15 +15,21 @@ static int status_json(const struct segment *segment, const struct inspect_proce
         inspect_read_process(segment, lane, &frontend);
         json_array_append_new(frontends, inspect_json_process(&frontend, now_ns));
     }
-    return inspect_json_print(json_pack(
-        "{s:o, s:i, s:o, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "model_id",
-        inspect_json_text(model_id), "layout_version", LAYOUT_VERSION, "total_bytes",
-        inspect_json_integer(segment->mapped_bytes), "created_age_ns",
-        inspect_json_integer(inspect_age_ns(now_ns, segment->header->identity.created_ns)),
-        "n_lanes", geometry->n_lanes, "slots_per_lane", geometry->slots_per_lane, "payload_bytes",
-        geometry->payload_bytes, "result_bytes", geometry->result_bytes, "worker_epoch",
-        segment_worker_epoch(segment), "queue_depth", inspect_queue_depth(segment), "worker",
-        inspect_json_process(worker, now_ns), "frontends", frontends));
+    uint64_t created_ns = segment->header->identity.created_ns;
+    json_t *json = json_object();
+    inspect_json_add(json, "model_id", inspect_json_text(model_id));
+    inspect_json_add_integer(json, "layout_version", LAYOUT_VERSION);
+    inspect_json_add_integer(json, "total_bytes", segment->mapped_bytes);
+    inspect_json_add_integer(json, "created_age_ns", inspect_age_ns(now_ns, created_ns));
+    inspect_json_add_integer(json, "n_lanes", geometry->n_lanes);
+    inspect_json_add_integer(json, "slots_per_lane", geometry->slots_per_lane);
+    inspect_json_add_integer(json, "payload_bytes", geometry->payload_bytes);
+    inspect_json_add_integer(json, "result_bytes", geometry->result_bytes);
+    inspect_json_add_integer(json, "worker_epoch", segment_worker_epoch(segment));
+    inspect_json_add_integer(json, "queue_depth", inspect_queue_depth(segment));
+    inspect_json_add(json, "worker", inspect_json_process(worker, now_ns));
+    inspect_json_add(json, "frontends", frontends);
+    return inspect_json_print(json);
 }
 
 int inspect_status(const struct segment *segment, const struct inspect_options *options)
@@ -57,19 +63,32 @@ int inspect_status(const struct segment *segment, const struct inspect_options *
 
 /* ---- lanes ---- */
 
+static json_t *ring_json(const struct inspect_ring *ring)
+{
+    json_t *json = json_object();
+    inspect_json_add_integer(json, "head", ring->head);
+    inspect_json_add_integer(json, "tail", ring->tail);
+    return json;
+}
+
 static json_t *lane_json(const struct inspect_lane *lane, uint64_t now_ns)
 {
-    return json_pack(
-        "{s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:b, s:I, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}",
-        "frontend", inspect_json_process(&lane->frontend, now_ns), "submit", "head",
-        (json_int_t)lane->submit.head, "tail", (json_int_t)lane->submit.tail, "complete", "head",
-        (json_int_t)lane->complete.head, "tail", (json_int_t)lane->complete.tail, "sleeping",
-        lane->sleeping != 0, "rings", (json_int_t)lane->rings, "free",
-        lane->n_slots[SLOT_STATE_FREE], "queued", lane->n_slots[SLOT_STATE_QUEUED], "running",
-        lane->n_slots[SLOT_STATE_RUNNING], "done", lane->n_slots[SLOT_STATE_DONE], "damaged",
-        lane->n_slots[SLOT_STATE_COUNT], "oldest_queued_age_ns",
-        inspect_json_age(now_ns, lane->oldest_queued_ns), "requests",
-        inspect_json_integer(lane->requests), "responses", inspect_json_integer(lane->responses));
+    json_t *json = json_object();
+    inspect_json_add(json, "frontend", inspect_json_process(&lane->frontend, now_ns));
+    inspect_json_add(json, "submit", ring_json(&lane->submit));
+    inspect_json_add(json, "complete", ring_json(&lane->complete));
+    inspect_json_add(json, "sleeping", json_boolean(lane->sleeping != 0));
+    inspect_json_add_integer(json, "rings", lane->rings);
+    inspect_json_add_integer(json, "free", lane->n_slots[SLOT_STATE_FREE]);
+    inspect_json_add_integer(json, "queued", lane->n_slots[SLOT_STATE_QUEUED]);
+    inspect_json_add_integer(json, "running", lane->n_slots[SLOT_STATE_RUNNING]);
+    inspect_json_add_integer(json, "done", lane->n_slots[SLOT_STATE_DONE]);
+    inspect_json_add_integer(json, "damaged", lane->n_slots[SLOT_STATE_COUNT]);
+    inspect_json_add(json, "oldest_queued_age_ns",
+                     inspect_json_age(now_ns, lane->oldest_queued_ns));
+    inspect_json_add_integer(json, "requests", lane->requests);
+    inspect_json_add_integer(json, "responses", lane->responses);
+    return json;
 }
 
 static void lane_print(uint32_t lane_index, const struct inspect_lane *lane, uint64_t now_ns)
@@ -110,17 +129,22 @@ int inspect_lanes(const struct segment *segment, const struct inspect_options *o
 static json_t *slot_json(uint32_t lane_index, uint32_t slot_index, const struct inspect_slot *slot,
                          uint64_t now_ns)
 {
-    return json_pack(
-        "{s:i, s:i, s:s, s:I, s:i, s:i, s:o, s:o, s:I, s:I, s:s, s:I, s:o, s:o}", "lane",
-        lane_index, "slot", slot_index, "state", inspect_slot_state(slot_word_state(slot->word)),
-        "generation", (json_int_t)slot_word_generation(slot->word), "epoch",
-        slot_word_epoch(slot->word), "tries", slot_word_tries(slot->word), "submitted_age_ns",
-        inspect_json_age(now_ns, slot->submitted_ns), "deadline_in_ns",
-        inspect_json_integer(inspect_age_ns(slot->deadline_ns, now_ns)), "weight",
-        (json_int_t)slot->weight, "payload_used", (json_int_t)slot->payload_used, "status",
-        inspect_lane_status(slot->status), "batch_weight", (json_int_t)slot->batch_weight,
-        "taken_age_ns", inspect_json_age(now_ns, slot->taken_ns), "done_age_ns",
-        inspect_json_age(now_ns, slot->done_ns));
+    json_t *json = json_object();
+    inspect_json_add_integer(json, "lane", lane_index);
+    inspect_json_add_integer(json, "slot", slot_index);
+    inspect_json_add(json, "state", json_string(inspect_slot_state(slot_word_state(slot->word))));
+    inspect_json_add_integer(json, "generation", slot_word_generation(slot->word));
+    inspect_json_add_integer(json, "epoch", slot_word_epoch(slot->word));
+    inspect_json_add_integer(json, "tries", slot_word_tries(slot->word));
+    inspect_json_add(json, "submitted_age_ns", inspect_json_age(now_ns, slot->submitted_ns));
+    inspect_json_add_integer(json, "deadline_in_ns", inspect_age_ns(slot->deadline_ns, now_ns));
+    inspect_json_add_integer(json, "weight", slot->weight);
+    inspect_json_add_integer(json, "payload_used", slot->payload_used);
+    inspect_json_add(json, "status", json_string(inspect_lane_status(slot->status)));
+    inspect_json_add_integer(json, "batch_weight", slot->batch_weight);
+    inspect_json_add(json, "taken_age_ns", inspect_json_age(now_ns, slot->taken_ns));
+    inspect_json_add(json, "done_age_ns", inspect_json_age(now_ns, slot->done_ns));
+    return json;
 }
 
 static void slot_print(uint32_t lane_index, uint32_t slot_index, const struct inspect_slot *slot,
@@ -183,21 +207,21 @@ static const double quantiles[] = {0.5, 0.9, 0.99, 0.999};
 
 static json_t *histogram_json(const struct stats_histogram_view *histogram)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "count",
-                     inspect_json_integer(histogram->count), "sum",
-                     inspect_json_integer(histogram->sum), "p50",
-                     inspect_json_integer(stats_quantile(histogram, quantiles[0])), "p90",
-                     inspect_json_integer(stats_quantile(histogram, quantiles[1])), "p99",
-                     inspect_json_integer(stats_quantile(histogram, quantiles[2])), "p999",
-                     inspect_json_integer(stats_quantile(histogram, quantiles[3])));
+    static const char *const names[] = {"p50", "p90", "p99", "p999"};
+    _Static_assert(ARRAY_COUNT(names) == ARRAY_COUNT(quantiles), "a name for each quantile");
+    json_t *json = json_object();
+    inspect_json_add_integer(json, "count", histogram->count);
+    inspect_json_add_integer(json, "sum", histogram->sum);
+    for (size_t i = 0; i < ARRAY_COUNT(quantiles); i++)
+        inspect_json_add_integer(json, names[i], stats_quantile(histogram, quantiles[i]));
+    return json;
 }
 
 static json_t *start_json(const struct start_view *start)
 {
     json_t *phases = json_object();
     for (uint32_t i = 0; i < START_PHASE_COUNT; i++)
-        json_object_set_new(phases, start_phase_word((enum start_phase)i),
-                            inspect_json_integer(start->phase_ns[i]));
+        inspect_json_add_integer(phases, start_phase_word((enum start_phase)i), start->phase_ns[i]);
     return json_pack("{s:o, s:o}", "total_ns", inspect_json_integer(start->total_ns), "phases_ns",
                      phases);
 }
@@ -206,11 +230,9 @@ static int stats_json(const struct stats_view *view, const struct start_view *st
 {
     json_t *counters = json_object(), *histograms = json_object();
     for (uint32_t i = 0; i < STATS_COUNTER_COUNT; i++)
-        json_object_set_new(counters, counter_rows[i].name,
-                            inspect_json_integer(view->counters[i]));
+        inspect_json_add_integer(counters, counter_rows[i].name, view->counters[i]);
     for (uint32_t i = 0; i < STATS_HISTOGRAM_COUNT; i++)
-        json_object_set_new(histograms, histogram_rows[i].name,
-                            histogram_json(&view->histograms[i]));
+        inspect_json_add(histograms, histogram_rows[i].name, histogram_json(&view->histograms[i]));
     return inspect_json_print(json_pack("{s:o, s:o, s:o}", "counters", counters, "histograms",
                                         histograms, "start", start_json(start)));
 }

@@ -188,14 +188,16 @@ static void picture_json(const struct watch *watch)
     struct stats_histogram_view total;
     inspect_read_process(&watch->segment, PROCESS_WORKER, &worker);
     since(watch, STATS_HISTOGRAM_TOTAL, &total);
-    inspect_json_print(json_pack(
-        "{s:o, s:i, s:f, s:f, s:f, s:f, s:o, s:o}", "worker",
-        inspect_json_process(&worker, watch->now_ns), "queue_depth",
-        inspect_queue_depth(&watch->segment), "requests_per_s", rate(watch, STATS_REQUESTS),
-        "texts_per_s", rate(watch, STATS_BATCH_TEXTS), "tokens_per_s",
-        rate(watch, STATS_BATCH_TOKENS), "batches_per_s", rate(watch, STATS_BATCHES),
-        "request_p50_ns", inspect_json_integer(stats_quantile(&total, 0.5)), "request_p99_ns",
-        inspect_json_integer(stats_quantile(&total, 0.99))));
+    json_t *json = json_object();
+    inspect_json_add(json, "worker", inspect_json_process(&worker, watch->now_ns));
+    inspect_json_add_integer(json, "queue_depth", inspect_queue_depth(&watch->segment));
+    inspect_json_add(json, "requests_per_s", json_real(rate(watch, STATS_REQUESTS)));
+    inspect_json_add(json, "texts_per_s", json_real(rate(watch, STATS_BATCH_TEXTS)));
+    inspect_json_add(json, "tokens_per_s", json_real(rate(watch, STATS_BATCH_TOKENS)));
+    inspect_json_add(json, "batches_per_s", json_real(rate(watch, STATS_BATCHES)));
+    inspect_json_add_integer(json, "request_p50_ns", stats_quantile(&total, 0.5));
+    inspect_json_add_integer(json, "request_p99_ns", stats_quantile(&total, 0.99));
+    inspect_json_print(json);
 }
 
 static void no_picture(const struct watch *watch, const char *error)
