@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Room for every code point that can become something else than one byte (4,700 and 11,172 Hangul
+/* Room for every code point that can become something other than one byte (4,700 and 11,172 Hangul
  * syllables with all options on). */
 #define MAPPINGS_MAX 32768u
 #define BLOCKS_MAX   (UNICODE_CODE_POINTS / 256)

@@ -145,7 +145,7 @@ static int read_model_max_length(struct tokenizer_builder *builder, const json_t
     double length = json_number_value(value);
     if (!json_is_number(value) || !(length >= 1))
         return refuse(builder->error, CONFIG_FILE,
-                      "\"model_max_length\" must be a number from 1 on");
+                      "\"model_max_length\" must be a number of at least 1");
     builder->files->model_max_length = length < UINT32_MAX ? (uint32_t)length : UINT32_MAX;
     return 0;
 }

@@ -106,7 +106,7 @@ static bool read_top_k(struct reader *reader, const struct place *place, const s
     if (!is_number && value->kind != VALUE_NULL) {
         char path[PATH_BYTES];
         return request_refuse(reader->error, REQUEST_MALFORMED,
-                              "\"%s\" must be a whole number from 1 up, or null for all labels",
+                              "\"%s\" must be a whole number of at least 1, or null for all labels",
                               place_path(place, path));
     }
     reader->request->has_top_k = true;

@@ -164,7 +164,7 @@ def read_examples(path, tokenizer):
 
 
 def batches(examples, batch_size, rng):
-    """Random batches of like lengths: shuffled, then sorted within buckets of some batches."""
+    """Random batches of similar lengths: shuffled, then sorted within buckets of some batches."""
     order = list(range(len(examples)))
     if rng:
         rng.shuffle(order)

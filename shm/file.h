@@ -21,7 +21,7 @@
 int file_replace(const char *path, const void *bytes, size_t size, mode_t mode);
 
 /* Opens a regular file to be read, without waiting for anybody, and says how large it is. A
- * descriptor for close(), or -errno; -EINVAL where something else than a regular file is there. */
+ * descriptor for close(), or -errno; -EINVAL where something other than a regular file is there. */
 int file_open(const char *path, uint64_t *size_bytes);
 
 /* Reads from a descriptor of file_open() until there are `size` bytes or the file ends, which may

@@ -1,7 +1,7 @@
 """A test that fails must let one find the cause: unittest.main(), and what the servers said.
 
-Servers and loads remember themselves here; once a failed test has cleared up behind itself, so that
-their logs are whole, all they said is printed behind its name.
+Servers and loads remember themselves here; once a failed test has cleaned up after itself, so that
+their logs are whole, all they said is printed below its name.
 """
 import datetime
 import sys

@@ -32,7 +32,7 @@ const char *tiny_config(enum model_architecture architecture);
 struct tiny_bytes tiny_weights(enum model_architecture architecture, enum model_dtype dtype,
                                bool old_names);
 
-/* A safetensors file out of a header and so many bytes of data, all zero. free() the bytes. */
+/* A safetensors file made of a header and `data_bytes` of data, all zero. free() the bytes. */
 struct tiny_bytes tiny_file(const char *header, size_t data_bytes);
 
 /* A folder of our own under $TMPDIR, and what is in it. */

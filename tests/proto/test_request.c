@@ -257,10 +257,10 @@ static void wrong_values_are_told_what_is_allowed(void)
     for (size_t i = 0; i < sizeof(wrong_top_k) / sizeof(wrong_top_k[0]); i++) {
         snprintf(body, sizeof(body), "{\"text\":\"a\",\"top_k\":%s}", wrong_top_k[i]);
         is_refused(body, REQUEST_MALFORMED,
-                   "\"top_k\" must be a whole number from 1 up, or null for all labels");
+                   "\"top_k\" must be a whole number of at least 1, or null for all labels");
     }
     is_refused("{\"instances\":[\"a\"],\"parameters\":{\"top_k\":0}}", REQUEST_MALFORMED,
-               "\"parameters.top_k\" must be a whole number from 1 up, or null for all labels");
+               "\"parameters.top_k\" must be a whole number of at least 1, or null for all labels");
     is_refused("{\"text\":\"a\",\"function_to_apply\":\"relu\"}", REQUEST_MALFORMED,
                "\"function_to_apply\" must be \"softmax\", \"sigmoid\", \"none\", or null for the "
                "model's own");

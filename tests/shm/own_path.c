@@ -1,9 +1,9 @@
 /* The names of own_path.h, and who removes their files.
  *
- * A test that dies by a signal, SIGKILL of a time-out not excepted, can clear nothing up. So a
- * child does that survives it: it holds the other end of a pipe, which the kernel closes with the
- * last of the test's processes. It is in a session of its own, so that no signal to the test's
- * group ends it. A test that ends in peace removes the files itself, and the child. */
+ * A test that dies by a signal, be it the SIGKILL of a time-out, cannot clean up. So a child that
+ * survives it does: it holds the other end of a pipe, which the kernel closes with the last of the
+ * test's processes. It is in a session of its own, so that no signal to the test's group ends it. A
+ * test that ends in peace removes the files itself, and the child. */
 #include "tests/shm/own_path.h"
 #include "tests/test.h"
 #include <dirent.h>
