@@ -63,6 +63,8 @@ ssize_t file_read(int descriptor, void *bytes, size_t size)
     size_t done = 0;
     while (done < size) {
         const ssize_t n = read(descriptor, (char *)bytes + done, size - done);
+        if (n < 0 && errno == EINTR) /* a signal, while a network's file system answers */
+            continue;
         if (n < 0)
             return -errno;
         if (n == 0)
