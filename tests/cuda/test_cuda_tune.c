@@ -477,6 +477,15 @@ static bool forged(unsigned char *bytes, size_t *n, uint32_t i)
     return true;
 }
 
+/* As the program of an earlier format wrote it. */
+static bool of_the_format_before(unsigned char *bytes, size_t *n, uint32_t i)
+{
+    const uint32_t format = CUDA_TUNE_FORMAT - 1;
+    memcpy(bytes + offsetof(struct cuda_tune_header, format), &format, sizeof format);
+    sign(bytes, *n);
+    return i == 0;
+}
+
 /* Each algorithm with a byte changed. */
 static bool of_another_algorithm(unsigned char *bytes, size_t *n, uint32_t i, size_t byte)
 {
@@ -506,6 +515,7 @@ static void no_damaged_or_forged_file_is_taken(void)
     expect_loader_refuses_all(cut_off);
     expect_loader_refuses_all(flipped);
     expect_loader_refuses_all(forged);
+    expect_loader_refuses_all(of_the_format_before);
     expect_loader_refuses_all(of_no_algorithm);
     expect_loader_refuses_all(of_another_shape);
     whole[whole_bytes] = 0;
