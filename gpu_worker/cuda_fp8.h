@@ -43,7 +43,7 @@ struct cuda_recording {
     uint32_t *amax_bits; /* device (n_layers, MODEL_PRODUCT_COUNT): float32, see record_amax */
     bool begun;
     uint64_t n_texts;
-    char fingerprint[33]; /* of the model */
+    char fingerprint[MODEL_FINGERPRINT_BYTES]; /* of the model */
 };
 
 /* Takes the scales of the inputs from the calibration's file. 0 or -errno with a sentence. */
